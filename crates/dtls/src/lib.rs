@@ -1,1 +1,10 @@
-//! Placeholder.
+//! DTLS over ICE: handshake, certificates, fingerprints, application data.
+
+#![forbid(unsafe_code)]
+
+mod dtls_transport_internal;
+
+pub use dtls_transport_internal::{
+    DtlsFingerprint, DtlsRole, DtlsTransportEvent, DtlsTransportInternal, DtlsTransportState,
+    SrtpKeyingMaterial, SrtpProtectionProfile,
+};
