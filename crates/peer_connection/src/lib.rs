@@ -1,1 +1,5 @@
-//! Placeholder.
+//! PeerConnection.
+
+#![forbid(unsafe_code)]
+
+pub mod io;

@@ -1,0 +1,189 @@
+//! One-shot look-up of a name below `.local` (RFC 6762), which is how browsers hide host addresses in
+//! candidates (draft-ietf-mmusic-mdns-ice-candidates section 3.2). Answers to libwebrtc's use of
+//! `AsyncDnsResolver` for such names.
+//!
+//! Responses come by multicast, so the query is sent from port 5353 of every IPv4 interface and the group is
+//! joined on each. What comes in is untrusted: only an address record for the very name asked for counts, and
+//! ICE's own checks decide whether anybody listens there.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use if_addrs::IfAddr;
+use peerstack_base::{DnsResolver, ResolveFuture};
+use simple_dns::rdata::RData;
+use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, TYPE};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+const PORT: u16 = 5353;
+/// Waits before the query is sent again (RFC 6762 section 5.2 asks for a second and doubling; the first is
+/// shorter because connectivity checks wait for it), and at last before giving up.
+const WAITS: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_millis(750),
+    Duration::from_millis(1_500),
+    Duration::from_millis(2_500),
+];
+/// Largest mDNS message (RFC 6762 section 17).
+const MAX_MESSAGE: usize = 9_000;
+
+/// Resolves names below `.local` by multicast.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MdnsResolver;
+
+impl DnsResolver for MdnsResolver {
+    fn resolve(&self, name: &str) -> ResolveFuture {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        Box::pin(async move { resolve(&name).await })
+    }
+}
+
+async fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
+    let query = query(name)?;
+    let interfaces = interfaces();
+    let socket = open(&interfaces)?;
+    let mut buffer = vec![0; MAX_MESSAGE];
+    for wait in WAITS {
+        ask(&socket, &interfaces, &query).await;
+        let answer = tokio::time::timeout(wait, listen(&socket, name, &mut buffer)).await;
+        if let Ok(addresses) = answer {
+            return addresses;
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("nobody answered for {name}")))
+}
+
+async fn listen(socket: &UdpSocket, name: &str, buffer: &mut [u8]) -> io::Result<Vec<IpAddr>> {
+    loop {
+        let (len, _) = socket.recv_from(buffer).await?;
+        let addresses = addresses_in(buffer.get(..len).unwrap_or_default(), name);
+        if !addresses.is_empty() {
+            return Ok(addresses);
+        }
+    }
+}
+
+async fn ask(socket: &UdpSocket, interfaces: &[Ipv4Addr], query: &[u8]) {
+    let group = SocketAddr::from((GROUP, PORT));
+    for interface in interfaces {
+        // An interface that went away or has no route for multicast is no reason not to ask on the others.
+        if socket2::SockRef::from(socket).set_multicast_if_v4(interface).is_ok() {
+            let _ = socket.send_to(query, group).await;
+        }
+    }
+}
+
+fn interfaces() -> Vec<Ipv4Addr> {
+    let addresses = if_addrs::get_if_addrs().unwrap_or_default();
+    addresses
+        .iter()
+        .filter_map(|interface| match &interface.addr {
+            IfAddr::V4(v4) => Some(v4.ip),
+            IfAddr::V6(_) => None,
+        })
+        .collect()
+}
+
+fn open(interfaces: &[Ipv4Addr]) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)).into())?;
+    socket.set_multicast_loop_v4(true)?;
+    for interface in interfaces {
+        let _ = socket.join_multicast_v4(&GROUP, interface);
+    }
+    UdpSocket::from_std(socket.into())
+}
+
+fn query(name: &str) -> io::Result<Vec<u8>> {
+    let bad_name =
+        |error| io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no host name: {error}"));
+    let mut packet = Packet::new_query(0);
+    for qtype in [TYPE::A, TYPE::AAAA] {
+        let name = Name::new(name).map_err(bad_name)?;
+        packet.questions.push(Question::new(name, QTYPE::TYPE(qtype), QCLASS::CLASS(CLASS::IN), false));
+    }
+    packet.build_bytes_vec().map_err(bad_name)
+}
+
+/// The addresses a response holds for `name`; empty for anything else. Total on any bytes.
+pub(crate) fn addresses_in(message: &[u8], name: &str) -> Vec<IpAddr> {
+    let Ok(packet) = Packet::parse(message) else { return Vec::new() };
+    if !packet.has_flags(PacketFlag::RESPONSE) {
+        return Vec::new();
+    }
+    let answers = packet.answers.iter().chain(&packet.additional_records);
+    answers
+        .filter(|record| record.name.to_string().eq_ignore_ascii_case(name))
+        .filter_map(|record| match &record.rdata {
+            RData::A(a) => Some(IpAddr::from(Ipv4Addr::from(a.address))),
+            RData::AAAA(aaaa) => Some(IpAddr::from(std::net::Ipv6Addr::from(aaaa.address))),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use simple_dns::ResourceRecord;
+    use simple_dns::rdata::A;
+
+    use super::*;
+
+    fn response(name: &str) -> Vec<u8> {
+        let mut packet = Packet::new_reply(0);
+        packet.answers.push(ResourceRecord::new(
+            Name::new_unchecked(name),
+            CLASS::IN,
+            120,
+            RData::A(A { address: 0xC000_0201 }),
+        ));
+        packet.build_bytes_vec().unwrap()
+    }
+
+    #[test]
+    fn only_a_response_for_the_name_counts() {
+        let expected = [IpAddr::from([192, 0, 2, 1])];
+        assert_eq!(addresses_in(&response("a-1.local"), "a-1.local"), expected);
+        assert_eq!(addresses_in(&response("A-1.LOCAL"), "a-1.local"), expected);
+        assert!(addresses_in(&response("b.local"), "a-1.local").is_empty());
+        assert!(addresses_in(&query("a-1.local").unwrap(), "a-1.local").is_empty());
+    }
+
+    #[test]
+    fn truncated_and_flipped_messages_are_empty_or_an_answer_and_never_panic() {
+        let message = response("a-1.local");
+        for len in 0..message.len() {
+            let _ = addresses_in(&message[..len], "a-1.local");
+        }
+        for bit in 0..message.len() * 8 {
+            let mut flipped = message.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let _ = addresses_in(&flipped, "a-1.local");
+        }
+    }
+
+    #[test]
+    fn the_corpus_never_panics() {
+        let root = std::env::var_os("PEERSTACK_CORPORA").map_or_else(
+            || concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/corpora").into(),
+            std::path::PathBuf::from,
+        );
+        let Ok(folder) = std::fs::read_dir(root.join("mdns-corpus")) else { return };
+        for file in folder.flatten() {
+            let _ = addresses_in(&std::fs::read(file.path()).unwrap_or_default(), "a-1.local");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_an_error() {
+        let long = format!("{}.local", "a".repeat(300));
+        assert_eq!(query(&long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,13 @@
+//! The outside world as production sees it: UDP sockets on tokio and `quinn-udp`, the system's interfaces and
+//! resolver, mDNS. Simulations replace all of it through
+//! [`PeerConnectionDependencies`](crate::PeerConnectionDependencies).
+
+mod basic_network_manager;
+mod basic_packet_socket_factory;
+mod mdns_resolver;
+mod system_dns_resolver;
+
+pub use basic_network_manager::BasicNetworkManager;
+pub use basic_packet_socket_factory::BasicPacketSocketFactory;
+pub use mdns_resolver::MdnsResolver;
+pub use system_dns_resolver::SystemDnsResolver;
