@@ -4,9 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod codec;
+mod jsep_transport_controller;
 mod session_description;
 
 pub use codec::{Codec, FeedbackParam};
+pub use jsep_transport_controller::{
+    IceConnectionState, IceGatheringState, LegacyIceConnectionState, PeerConnectionState,
+};
 pub use session_description::{
     Bandwidth, BandwidthType, ContentGroup, ContentInfo, DEFAULT_MAX_MESSAGE_SIZE, GROUP_SEMANTICS_BUNDLE,
     MediaContentDescription, MediaKind, Msid, PROTOCOL_RTP, PROTOCOL_SCTP, RidDescription, RidDirection,

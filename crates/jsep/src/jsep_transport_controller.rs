@@ -1,0 +1,7 @@
+//! JsepTransportController.
+
+mod aggregate_states;
+
+pub use aggregate_states::{
+    IceConnectionState, IceGatheringState, LegacyIceConnectionState, PeerConnectionState,
+};
