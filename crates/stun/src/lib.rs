@@ -31,16 +31,23 @@
 
 mod attribute;
 mod builder;
+mod channel_data;
 mod credentials;
+mod framing;
 mod message;
 mod stun_request;
+mod url;
 
 pub use attribute::{
     AddressFamily, AttributeType, ChangeRequest, ErrorCode, GoogNetworkInfo, Icmp, PasswordAlgorithm,
     error_code,
 };
 pub use builder::{BuildError, MessageBuilder};
+pub use channel_data::{
+    CHANNEL_DATA_HEADER_LEN, ChannelData, ChannelDataError, MAX_CHANNEL, MIN_CHANNEL, is_channel_number,
+};
 pub use credentials::{long_term_key_md5, long_term_key_sha256, short_term_key, userhash};
+pub use framing::{Framing, FramingError, StreamDeframer, write_rfc4571_frame};
 pub use message::{
     Attributes, Class, FingerprintStatus, HEADER_LEN, IntegrityStatus, MAGIC_COOKIE, MAX_ATTRIBUTES, Message,
     Method, ParseError, RawAttribute, TransactionId, is_stun,
@@ -50,3 +57,4 @@ pub use stun_request::{
     ResponseResult, STUN_INITIAL_RTO, STUN_MAX_RETRANSMISSIONS, STUN_MAX_RTO, STUN_TOTAL_TIMEOUT,
     SendRequestError, StunRequest, StunRequestManager,
 };
+pub use url::{DEFAULT_PORT, DEFAULT_TLS_PORT, Host, Scheme, ServerUrl, UrlError, UrlTransport};
