@@ -1,5 +1,7 @@
 //! Links: latency, rate, queue, MTU, loss, jitter, duplication, reordering, filters; to the microsecond.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Under tokio's paused clock: times, wakers, the driver's end, networks and names.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use std::future::poll_fn;
@@ -7,7 +9,7 @@ use std::io::{self, IoSliceMut};
 use std::task::Poll;
 
 use common::{ms, us};
-use peerstack_base::{AdapterType, AsyncUdpSocket, DnsResolver, Ecn, RecvMeta, Transmit};
+use peerstack_base::{AdapterType, AsyncUdpSocket, Ecn, RecvMeta, Transmit};
 use peerstack_netsim::{DnsAnswer, HostSocket, Lab, LinkConfig, addr, ip};
 
 async fn recv(socket: &mut HostSocket) -> (RecvMeta, Vec<u8>) {
