@@ -14,7 +14,7 @@ use crate::attribute::{
 use crate::credentials::{Hash, message_hmac};
 use crate::message::{
     Class, FINGERPRINT_LEN, FINGERPRINT_XOR, HEADER_LEN, MAGIC_COOKIE, MAX_ATTRIBUTES, MAX_DOMAIN, MAX_TEXT,
-    MAX_USERNAME, Method, TransactionId, message_type,
+    MAX_USERNAME, Message, Method, TransactionId, message_type,
 };
 
 /// Bytes of attributes that the length field can say, a multiple of four.
@@ -87,6 +87,11 @@ impl MessageBuilder {
     pub fn reuse(mut buffer: Vec<u8>, class: Class, method: Method, transaction_id: TransactionId) -> Self {
         buffer.clear();
         Self::start(buffer, class, method, transaction_id)
+    }
+
+    /// A response to a request, in a new buffer: the method and transaction id are the request's.
+    pub fn response_to(request: &Message<'_>, class: Class) -> Self {
+        Self::new(class, request.method(), request.transaction_id())
     }
 }
 

@@ -240,7 +240,8 @@ mod tests {
     #[test]
     fn a_stream_out_of_step_stays_so() {
         let mut deframer = StreamDeframer::new(Framing::Stun);
-        deframer.push(b"GET / HTTP/1.1\r\n");
+        // A TLS alert of a server that expected TLS.
+        deframer.push(&[0x15, 3, 3, 0, 2, 2, 10, 0]);
         assert_eq!(deframer.next_frame(), Err(FramingError::NotAMessage));
         assert_eq!(deframer.push(&[0; 100]), 100);
         assert_eq!(deframer.buffered(), 0);

@@ -508,3 +508,5 @@ impl fmt::Debug for Message<'_> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod vectors;
