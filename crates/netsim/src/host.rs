@@ -135,16 +135,16 @@ impl HostState {
         exact.or_else(|| self.sockets.get(&(transport, any))).copied()
     }
 
-    /// Takes out the server a packet is for; the caller puts it back.
+    /// Takes out the server of an address and port, or the one of all ports that nothing is bound to; the
+    /// caller puts it back.
     pub(crate) fn take_service(&mut self, destination: SocketAddr) -> Option<(ServiceKey, Service)> {
         let exact = (destination.ip(), Some(destination.port()));
         let all = (destination.ip(), None);
-        for key in [exact, all] {
-            if let Some(service) = self.services.remove(&key) {
-                return Some((key, service));
-            }
+        let key = if self.services.contains_key(&exact) { exact } else { all };
+        if key == all && self.socket_for(Transport::Udp, destination).is_some() {
+            return None;
         }
-        None
+        self.services.remove(&key).map(|service| (key, service))
     }
 
     fn is_taken(&self, address: SocketAddr) -> bool {
@@ -377,8 +377,7 @@ impl Host {
         self.shared.with(|world| world.change_networks(self.node, |host| host.list_loopback = list));
     }
 
-    /// Runs a server at an address of this host; port 0 stands for all ports that no other server of this
-    /// address has. It replaces a server that was there. The closure must not call into the lab.
+    /// Runs a server at an address of this host; port 0 stands for all ports that nothing else is bound to. It replaces a server that was there. The closure must not call into the lab.
     pub fn serve(
         &self,
         at: SocketAddr,

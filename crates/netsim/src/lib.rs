@@ -47,7 +47,10 @@ mod nat;
 mod packet;
 mod router;
 mod socket;
+mod stun_server;
 mod trace;
+mod turn_allocation;
+mod turn_server;
 mod world;
 
 pub use dns::{DnsAnswer, LabResolver};
@@ -59,7 +62,9 @@ pub use nat::{Nat, NatBehaviour, NatConfig, PortAssignment};
 pub use packet::{DropReason, Packet, Transport, Verdict};
 pub use router::{Router, Segment};
 pub use socket::{Datagram, HostSocket};
+pub use stun_server::{StunServer, StunServerConfig};
 pub use trace::{DtlsKind, Trace, TraceAction, TraceEntry, TraceKind};
+pub use turn_server::{TurnServer, TurnServerConfig};
 
 /// Parses an address for a test.
 ///
