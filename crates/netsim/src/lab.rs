@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use peerstack_base::DnsResolver;
+use peerstack_base::{AdapterType, DnsResolver, Random, WallClock};
 use tokio::time::Sleep;
 
 use crate::dns::{DnsAnswer, LabResolver};
@@ -20,7 +20,9 @@ use crate::packet::{DropReason, Packet};
 use crate::router::{Router, RouterKind, Segment};
 use crate::trace::Trace;
 use crate::world::{Clock, World};
-use peerstack_base::AdapterType;
+
+/// The date on which every lab begins, in seconds since 1970: 1 January 2026.
+const EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 /// The world behind every handle. One lock, held for the length of one call; no layer of the product shares
 /// state like this, but here many hosts' tasks touch one network.
@@ -46,6 +48,18 @@ impl Shared {
         };
         wakers.into_iter().for_each(std::task::Waker::wake);
         result
+    }
+}
+
+/// See [`Lab::wall_clock`].
+#[derive(Debug)]
+struct LabWallClock {
+    shared: Shared,
+}
+
+impl WallClock for LabWallClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + EPOCH + self.shared.with(|world| world.elapsed())
     }
 }
 
@@ -112,6 +126,16 @@ impl Lab {
     /// Virtual time since the lab began.
     pub fn elapsed(&self) -> Duration {
         self.shared.with(|world| world.elapsed())
+    }
+
+    /// A date that follows the lab's time, beginning on 1 January 2026.
+    pub fn wall_clock(&self) -> Arc<dyn WallClock> {
+        Arc::new(LabWallClock { shared: self.shared.clone() })
+    }
+
+    /// A generator for whatever runs on the lab's hosts, seeded by the lab's seed and this name.
+    pub fn random(&self, name: &str) -> Random {
+        self.shared.with(|world| world.random(&format!("user {name}")))
     }
 
     /// The root of the network.

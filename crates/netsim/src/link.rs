@@ -382,12 +382,15 @@ impl Link {
         direction: Direction,
         filter: impl FnMut(&mut Packet) -> Verdict + Send + 'static,
     ) {
-        self.with(|_, link| link.lane(direction).filter = Some(Box::new(filter)));
+        // The old one is dropped outside the lock, whatever it holds.
+        let old = self.with(|_, link| link.lane(direction).filter.replace(Box::new(filter)));
+        drop(old);
     }
 
     /// Takes the filter of this direction away.
     pub fn clear_filter(&self, direction: Direction) {
-        self.with(|_, link| link.lane(direction).filter = None);
+        let old = self.with(|_, link| link.lane(direction).filter.take());
+        drop(old);
     }
 
     /// What a direction did so far.

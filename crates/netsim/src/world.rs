@@ -338,6 +338,8 @@ impl World {
     // ---- packets
 
     pub(crate) fn record(&mut self, action: TraceAction, place: &Arc<str>, packet: &Packet) {
+        let (from, to, len) = (packet.source, packet.destination, packet.payload.len());
+        tracing::trace!(target: "peerstack::netsim", at = ?self.elapsed(), %place, ?action, %from, %to, len);
         if self.tracing {
             self.trace.record(self.now.saturating_duration_since(self.start), action, place, packet);
         }

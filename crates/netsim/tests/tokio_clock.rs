@@ -10,7 +10,7 @@ use std::task::Poll;
 
 use common::{ms, us};
 use peerstack_base::{AdapterType, AsyncUdpSocket, Ecn, RecvMeta, Transmit};
-use peerstack_netsim::{DnsAnswer, HostSocket, Lab, LinkConfig, addr, ip};
+use peerstack_netsim::{DnsAnswer, HostSocket, Lab, LinkConfig, LossModel, Nat, Trace, addr, ip};
 
 async fn recv(socket: &mut HostSocket) -> (RecvMeta, Vec<u8>) {
     let mut buffer = vec![0; 65_536];
@@ -162,4 +162,56 @@ async fn a_blocked_host_would_block_and_wakes_writers() {
     poll_fn(|cx| socket.poll_writable(cx)).await.unwrap();
     assert_eq!(lab.elapsed(), ms(20));
     socket.try_send(&transmit("192.0.2.2:2000", b"x")).unwrap();
+}
+
+/// Two tasks that answer each other over a bad link for ten virtual seconds, one of them with a timer.
+async fn conversation(seed: u64) -> Trace {
+    let lab = Lab::start(seed);
+    let nat = Nat::symmetric("home", &lab.internet(), ip("203.0.113.1"));
+    let alice = lab.host_at("alice", &nat, ip("192.168.0.2"));
+    let bob = lab.host_at("bob", &lab.internet(), ip("192.0.2.2"));
+    alice.interfaces()[0]
+        .link()
+        .configure(LinkConfig::latency(us(12_345)).with_loss(LossModel::Uniform(0.2)).with_jitter(ms(9)));
+    let mut a = alice.bind(addr("192.168.0.2:0")).unwrap();
+    let mut b = bob.bind(addr("192.0.2.2:2000")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+    let echo = tokio::spawn(async move {
+        loop {
+            let (meta, bytes) = recv(&mut b).await;
+            let _ = b.try_send(&Transmit {
+                destination: meta.remote,
+                ecn: Ecn::NotEct,
+                contents: &bytes,
+                segment_size: (meta.stride < meta.len).then_some(meta.stride),
+            });
+        }
+    });
+    let mut random = lab.random("alice");
+    while lab.elapsed() < ms(10_000) {
+        let _ = a.try_send(&transmit("192.0.2.2:2000", b"some words"));
+        let pause = ms(random.below(40));
+        let _ = tokio::time::timeout(pause, recv(&mut a)).await;
+    }
+    echo.abort();
+    lab.trace()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_of_tasks_repeats() {
+    let first = conversation(3).await;
+    assert!(first.entries().len() > 1000);
+    assert_eq!(first.first_difference(&conversation(3).await), None);
+    assert!(first.first_difference(&conversation(4).await).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_date_follows_the_clock() {
+    let lab = Lab::start(1);
+    let clock = lab.wall_clock();
+    let began = clock.now();
+    tokio::time::advance(ms(1500)).await;
+    assert_eq!(clock.now().duration_since(began).unwrap(), ms(1500));
+    assert_eq!(lab.random("a").u64(), lab.random("a").u64());
+    assert_ne!(lab.random("a").u64(), lab.random("b").u64());
 }
