@@ -1,10 +1,12 @@
 //! A virtual network for tests: hosts, links, routers, NATs, firewalls, STUN and TURN servers.
 //!
 //! Dev-only; what libwebrtc's tests have in `rtc_base/virtual_socket_server.cc`, `p2p/test/nat_server.cc`,
-//! `p2p/test/test_stun_server.cc` and `p2p/test/turn_server.cc`. Everything happens in a [`Lab`]: an event queue ordered by (time, sequence number), advanced to a
-//! time by whoever holds it. The same seed and the same calls give the same packets at the same times,
-//! comparable by [`Trace`]. Each link, host and NAT draws from a generator of its own, seeded by the lab's seed
-//! and its name, so that adding one does not shift another.
+//! `p2p/test/test_stun_server.cc` and `p2p/test/turn_server.cc`.
+//!
+//! Everything happens in a [`Lab`]: an event queue ordered by (time, sequence number), advanced to a time by
+//! whoever holds it. The same seed and the same calls give the same packets at the same times, comparable by
+//! [`Trace`]. Each link, host and NAT draws from a generator of its own, seeded by the lab's seed and its name,
+//! so that adding one does not shift another.
 //!
 //! Two ways to drive it:
 //! - under tokio's paused clock (`#[tokio::test(start_paused = true)]`, a current-thread runtime):
