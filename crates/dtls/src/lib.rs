@@ -2,7 +2,22 @@
 
 #![forbid(unsafe_code)]
 
+mod certificate;
+mod dimpl_engine;
+mod dtls_engine;
+mod dtls_transport;
+mod dtls_transport_config;
 mod dtls_transport_internal;
+mod fingerprint;
+mod handshake_record;
+#[cfg(test)]
+mod test_pair;
+
+pub use certificate::{Certificate, CertificateError, KeyAlgorithm};
+pub use dtls_engine::{DtlsEngineError, DtlsEngineKind, DtlsVersion};
+pub use dtls_transport::{DtlsTransport, DtlsTransportStats};
+pub use dtls_transport_config::DtlsTransportConfig;
+pub use fingerprint::FingerprintError;
 
 pub use dtls_transport_internal::{
     DtlsFingerprint, DtlsRole, DtlsTransportEvent, DtlsTransportInternal, DtlsTransportState,

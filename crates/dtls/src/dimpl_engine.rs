@@ -1,0 +1,297 @@
+//! DTLS 1.3 and 1.2 by the `dimpl` crate, the default engine. Sans-IO, no task of its own; owned by the
+//! network task. Answers to libwebrtc's `rtc_base/openssl_stream_adapter.h`.
+//!
+//! What `dimpl` must not meet is kept out here (docs/decisions): its errors are all fatal except one, a
+//! certificate larger than the buffer it is shown in panics, undrained datagrams are fatal, and data before the
+//! handshake's end is queued without bound.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dimpl::crypto::aws_lc_rs;
+use dimpl::{Config, Dtls, DtlsCertificate, Error, Output, SrtpProfile, UnexpectedMessageError};
+use peerstack_base::Counter;
+
+use crate::dtls_engine::{
+    DtlsEngine, DtlsEngineConfig, DtlsEngineError, DtlsEngineOutput, DtlsSession, DtlsVersion,
+    MAX_HANDSHAKE_DATAGRAM,
+};
+use crate::handshake_record::{cipher_suite_name, server_hello_cipher_suite};
+use crate::{DtlsRole, SrtpKeyingMaterial, SrtpProtectionProfile};
+
+/// Datagrams with pieces of messages that cannot be read yet, at most; the next is fatal to `dimpl`.
+const MAX_QUEUE_RX: usize = 30;
+/// Undrained datagrams at most; the next is fatal to `dimpl`.
+const MAX_QUEUE_TX: usize = 64;
+/// Where `dimpl` writes what it says. It panics on a certificate that does not fit, and a certificate can be
+/// no larger than what [`MAX_QUEUE_RX`] datagrams carry.
+const POLL_BUFFER: usize = MAX_HANDSHAKE_DATAGRAM * (MAX_QUEUE_RX + 2);
+/// The buffer after the handshake; it grows when a larger record comes.
+const CONNECTED_POLL_BUFFER: usize = 2048;
+/// Longer than the transport gives a handshake, so that it is the transport that ends one.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Doubling from 50 ms this many retransmissions outlast [`HANDSHAKE_TIMEOUT`].
+const FLIGHT_RETRIES: usize = 24;
+/// A timeout farther away than this means none: `dimpl` says ten years.
+const NO_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// Datagrams kept by a client that came before the ServerHello.
+const MAX_EARLY: usize = 4;
+/// The largest record of application data (RFC 8446 section 5.1).
+const MAX_PLAINTEXT: usize = 1 << 14;
+
+/// One association of `dimpl`.
+pub(crate) struct DimplEngine {
+    dtls: Dtls,
+    role: DtlsRole,
+    srtp_profiles: Vec<SrtpProtectionProfile>,
+    buffer: Vec<u8>,
+    timeout: Option<Instant>,
+    now: Instant,
+    connected: bool,
+    closed: bool,
+    cipher_suite: Option<u16>,
+    early: Vec<Vec<u8>>,
+    dropped: Counter,
+}
+
+impl fmt::Debug for DimplEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DimplEngine")
+            .field("role", &self.role)
+            .field("connected", &self.connected)
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DimplEngine {
+    /// Starts an association; a client's ClientHello comes out of the first poll.
+    ///
+    /// # Errors
+    /// [`DtlsEngineError::Configuration`].
+    pub(crate) fn new(config: DtlsEngineConfig, now: Instant) -> Result<Self, DtlsEngineError> {
+        let profiles: Vec<_> = config.srtp_profiles.iter().copied().filter(|&p| supported(p)).collect();
+        if profiles.is_empty() && !config.srtp_profiles.is_empty() {
+            return Err(DtlsEngineError::Configuration(
+                "dimpl speaks no SRTP profile of AES_CM_128_HMAC_SHA1_32".into(),
+            ));
+        }
+        let mut builder = Config::builder()
+            .with_crypto_provider(aws_lc_rs::default_provider())
+            .mtu(config.mtu)
+            .max_queue_rx(MAX_QUEUE_RX)
+            .max_queue_tx(MAX_QUEUE_TX)
+            // ICE has validated the pair already; the cookie would cost a round trip.
+            .use_server_cookie(false)
+            .require_client_certificate(true)
+            .flight_start_rto(config.retransmit_after)
+            .flight_retries(FLIGHT_RETRIES)
+            .handshake_timeout(HANDSHAKE_TIMEOUT);
+        if let Some(seed) = config.seed {
+            builder = builder.dangerously_set_rng_seed(seed);
+        }
+        let built = builder.build().map_err(|error| DtlsEngineError::Configuration(error.to_string()))?;
+        let (built, certificate) = (
+            Arc::new(built),
+            DtlsCertificate {
+                certificate: config.certificate.der().to_vec(),
+                private_key: config.certificate.private_key().to_vec(),
+            },
+        );
+        let mut dtls = match (config.min_version, config.max_version) {
+            (DtlsVersion::Dtls12, DtlsVersion::Dtls13) => Dtls::new_auto(built, certificate, now),
+            (_, DtlsVersion::Dtls12) => Dtls::new_12(built, certificate, now),
+            (DtlsVersion::Dtls13, _) => Dtls::new_13(built, certificate, now),
+        };
+        dtls.set_active(config.role == DtlsRole::Client);
+        let mut engine = Self {
+            dtls,
+            role: config.role,
+            srtp_profiles: profiles,
+            buffer: vec![0; POLL_BUFFER],
+            timeout: None,
+            now,
+            connected: false,
+            closed: false,
+            cipher_suite: None,
+            early: Vec::new(),
+            dropped: Counter::default(),
+        };
+        engine.handle_timeout(now)?;
+        Ok(engine)
+    }
+
+    fn feed(&mut self, datagram: &[u8]) -> Result<(), DtlsEngineError> {
+        match self.dtls.handle_packet(datagram) {
+            Ok(()) => {}
+            // Says no more than that this is not the ServerHello; the association is intact.
+            Err(Error::UnexpectedMessage(UnexpectedMessageError::UnrecognizedAutoServerResponse)) => {
+                self.dropped.add(datagram.len());
+                if self.early.len() < MAX_EARLY && !self.early.iter().any(|known| known == datagram) {
+                    self.early.push(datagram.to_vec());
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(self.fatal(&error)),
+        }
+        if self.role == DtlsRole::Client
+            && !self.connected
+            && let Some(suite) = server_hello_cipher_suite(datagram)
+        {
+            self.cipher_suite = Some(suite);
+        }
+        Ok(())
+    }
+
+    fn fatal(&mut self, error: &Error) -> DtlsEngineError {
+        self.closed = true;
+        match error {
+            Error::Timeout(_) => DtlsEngineError::Timeout,
+            Error::ConnectionClosed => DtlsEngineError::Closed,
+            other => DtlsEngineError::Protocol(other.to_string()),
+        }
+    }
+
+    fn session(&self) -> DtlsSession {
+        let version = match self.dtls.protocol_version() {
+            Some(version) if version == dimpl::ProtocolVersion::DTLS1_3 => DtlsVersion::Dtls13,
+            _ => DtlsVersion::Dtls12,
+        };
+        // A suite of the other version would be a forged ServerHello's.
+        let of_version = |suite: &u16| (*suite >> 8 == 0x13) == (version == DtlsVersion::Dtls13);
+        let cipher_suite = self.cipher_suite.filter(of_version).and_then(cipher_suite_name);
+        DtlsSession { version, cipher_suite }
+    }
+}
+
+impl DtlsEngine for DimplEngine {
+    fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) -> Result<(), DtlsEngineError> {
+        if self.closed {
+            return Err(DtlsEngineError::Closed);
+        }
+        if !self.connected && datagram.len() > MAX_HANDSHAKE_DATAGRAM {
+            self.dropped.add(datagram.len());
+            return Ok(());
+        }
+        self.handle_timeout(now)?;
+        self.feed(datagram)?;
+        // The ServerHello has come: what came before it can be read now.
+        if !self.early.is_empty() && self.dtls.protocol_version().is_some() {
+            for datagram in std::mem::take(&mut self.early) {
+                self.feed(&datagram)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsEngineError> {
+        if self.closed {
+            return Err(DtlsEngineError::Closed);
+        }
+        // dimpl's clock must not run backwards.
+        self.now = self.now.max(now);
+        self.dtls.handle_timeout(self.now).map_err(|error| self.fatal(&error))
+    }
+
+    fn poll(&mut self) -> Result<DtlsEngineOutput<'_>, DtlsEngineError> {
+        loop {
+            // Asked twice because what is returned borrows the buffer.
+            let needed = match self.dtls.poll_output(&mut self.buffer) {
+                Output::BufferTooSmall { needed } => needed,
+                Output::Timeout(at) => {
+                    self.timeout = (at < self.now + NO_TIMEOUT).then_some(at);
+                    return Ok(DtlsEngineOutput::Idle);
+                }
+                Output::Packet(packet) => {
+                    let length = packet.len();
+                    let packet = self.buffer.get(..length).unwrap_or_default();
+                    if self.role == DtlsRole::Server
+                        && !self.connected
+                        && let Some(suite) = server_hello_cipher_suite(packet)
+                    {
+                        self.cipher_suite = Some(suite);
+                    }
+                    return Ok(DtlsEngineOutput::Datagram(packet));
+                }
+                Output::PeerCert(der) => {
+                    let length = der.len();
+                    let der = self.buffer.get(..length).unwrap_or_default();
+                    return Ok(DtlsEngineOutput::PeerCertificate(der));
+                }
+                Output::Connected => {
+                    self.connected = true;
+                    self.buffer = vec![0; CONNECTED_POLL_BUFFER];
+                    return Ok(DtlsEngineOutput::Connected(self.session()));
+                }
+                Output::KeyingMaterial(material, profile) => {
+                    let profile = profile_from(profile);
+                    if self.srtp_profiles.is_empty() {
+                        // dimpl offers its profiles whether or not they are wanted.
+                        continue;
+                    }
+                    if !profile.is_some_and(|profile| self.srtp_profiles.contains(&profile)) {
+                        self.closed = true;
+                        return Err(DtlsEngineError::Protocol(format!(
+                            "the peer chose an SRTP profile that was not configured: {profile:?}"
+                        )));
+                    }
+                    if let Some(profile) = profile {
+                        let material = material.to_vec();
+                        let material = SrtpKeyingMaterial { profile, material };
+                        return Ok(DtlsEngineOutput::KeyingMaterial(material));
+                    }
+                    continue;
+                }
+                Output::ApplicationData(data) => {
+                    let length = data.len();
+                    let data = self.buffer.get(..length).unwrap_or_default();
+                    return Ok(DtlsEngineOutput::ApplicationData(data));
+                }
+                Output::CloseNotify => return Ok(DtlsEngineOutput::Closed),
+                _ => continue,
+            };
+            self.buffer.resize(needed, 0);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.closed { None } else { self.timeout }
+    }
+
+    fn send(&mut self, now: Instant, data: &[u8]) -> Result<(), DtlsEngineError> {
+        if self.closed {
+            return Err(DtlsEngineError::Closed);
+        }
+        if !self.connected {
+            // dimpl would keep it, without bound.
+            return Err(DtlsEngineError::Send("the handshake is not done".into()));
+        }
+        if data.len() > MAX_PLAINTEXT {
+            return Err(DtlsEngineError::Send(format!("{} bytes are more than a record holds", data.len())));
+        }
+        self.handle_timeout(now)?;
+        self.dtls.send_application_data(data).map(|_| ()).map_err(|error| self.fatal(&error))
+    }
+
+    fn close(&mut self, now: Instant) {
+        if !self.closed {
+            self.now = self.now.max(now);
+            // An error only says that there is nobody left to tell.
+            let _ = self.dtls.close();
+        }
+    }
+}
+
+fn supported(profile: SrtpProtectionProfile) -> bool {
+    profile != SrtpProtectionProfile::Aes128CmSha1_32
+}
+
+fn profile_from(profile: SrtpProfile) -> Option<SrtpProtectionProfile> {
+    match profile {
+        SrtpProfile::AES128_CM_SHA1_80 => Some(SrtpProtectionProfile::Aes128CmSha1_80),
+        SrtpProfile::AEAD_AES_128_GCM => Some(SrtpProtectionProfile::AeadAes128Gcm),
+        SrtpProfile::AEAD_AES_256_GCM => Some(SrtpProtectionProfile::AeadAes256Gcm),
+        _ => None,
+    }
+}

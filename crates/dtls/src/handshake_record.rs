@@ -1,0 +1,208 @@
+//! A look at DTLS records and handshake fragments that nobody has authenticated yet (RFC 6347 section 4.3,
+//! RFC 9147 section 4). Total: any bytes give an answer. Owned by whoever calls.
+
+/// Bytes of a DTLS 1.2 record header, which DTLS 1.3 uses for plaintext records too.
+pub(crate) const RECORD_HEADER: usize = 13;
+/// Bytes of a handshake message header.
+pub(crate) const HANDSHAKE_HEADER: usize = 12;
+
+/// change_cipher_spec(20).
+pub(crate) const CHANGE_CIPHER_SPEC: u8 = 20;
+/// alert(21).
+pub(crate) const ALERT: u8 = 21;
+/// handshake(22).
+pub(crate) const HANDSHAKE: u8 = 22;
+/// application_data(23).
+pub(crate) const APPLICATION_DATA: u8 = 23;
+
+/// client_hello(1).
+pub(crate) const CLIENT_HELLO: u8 = 1;
+/// server_hello(2).
+pub(crate) const SERVER_HELLO: u8 = 2;
+
+/// One record with the long header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    /// Its type.
+    pub content_type: u8,
+    /// Its epoch; 0 is plaintext.
+    pub epoch: u16,
+    /// Its sequence number.
+    pub sequence: u64,
+    /// What it carries.
+    pub payload: &'a [u8],
+    /// Header and payload.
+    pub bytes: &'a [u8],
+}
+
+/// The records of a datagram (D03) as far as they parse.
+pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    std::iter::from_fn(move || {
+        let (record, rest) = split_record(datagram)?;
+        datagram = rest;
+        Some(record)
+    })
+}
+
+fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
+    let header = bytes.get(..RECORD_HEADER)?;
+    let &[content_type, major, _, e0, e1, s0, s1, s2, s3, s4, s5, l0, l1] = header else { return None };
+    // 254 is DTLS's major version; DTLS 1.3's unified header (001xxxxx) has no such record after it.
+    if major != 254 || !(CHANGE_CIPHER_SPEC..=63).contains(&content_type) {
+        return None;
+    }
+    let end = RECORD_HEADER + usize::from(u16::from_be_bytes([l0, l1]));
+    let record = Record {
+        content_type,
+        epoch: u16::from_be_bytes([e0, e1]),
+        sequence: u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]),
+        payload: bytes.get(RECORD_HEADER..end)?,
+        bytes: bytes.get(..end)?,
+    };
+    Some((record, bytes.get(end..)?))
+}
+
+/// One fragment of a handshake message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fragment<'a> {
+    /// The message's type.
+    pub message_type: u8,
+    /// The message's length.
+    pub length: usize,
+    /// The message's number.
+    pub message_seq: u16,
+    /// Where the fragment begins.
+    pub offset: usize,
+    /// The fragment.
+    pub body: &'a [u8],
+}
+
+/// The fragments of a plaintext handshake record, as far as they parse.
+pub(crate) fn fragments(mut payload: &[u8]) -> impl Iterator<Item = Fragment<'_>> {
+    std::iter::from_fn(move || {
+        let (fragment, rest) = split_fragment(payload)?;
+        payload = rest;
+        Some(fragment)
+    })
+}
+
+fn split_fragment(bytes: &[u8]) -> Option<(Fragment<'_>, &[u8])> {
+    let &[message_type, l0, l1, l2, s0, s1, o0, o1, o2, f0, f1, f2] = bytes.get(..HANDSHAKE_HEADER)? else {
+        return None;
+    };
+    let u24 = |high: u8, mid: u8, low: u8| u32::from_be_bytes([0, high, mid, low]) as usize;
+    let (length, offset, fragment_length) = (u24(l0, l1, l2), u24(o0, o1, o2), u24(f0, f1, f2));
+    if offset + fragment_length > length {
+        return None;
+    }
+    let end = HANDSHAKE_HEADER + fragment_length;
+    let fragment = Fragment {
+        message_type,
+        length,
+        message_seq: u16::from_be_bytes([s0, s1]),
+        offset,
+        body: bytes.get(HANDSHAKE_HEADER..end)?,
+    };
+    Some((fragment, bytes.get(end..)?))
+}
+
+/// Whether a datagram begins with a piece of a plaintext ClientHello.
+pub(crate) fn is_client_hello(datagram: &[u8]) -> bool {
+    let Some(record) = records(datagram).next() else { return false };
+    record.content_type == HANDSHAKE
+        && record.epoch == 0
+        && fragments(record.payload).next().is_some_and(|fragment| fragment.message_type == CLIENT_HELLO)
+}
+
+/// The cipher suite a plaintext ServerHello in this datagram names. Unauthenticated: for statistics alone.
+pub(crate) fn server_hello_cipher_suite(datagram: &[u8]) -> Option<u16> {
+    records(datagram)
+        .filter(|record| record.content_type == HANDSHAKE && record.epoch == 0)
+        .flat_map(|record| fragments(record.payload))
+        .filter(|fragment| fragment.message_type == SERVER_HELLO && fragment.offset == 0)
+        .find_map(|fragment| {
+            // server_version(2) random(32) session_id<0..32> cipher_suite(2)
+            let session_id = usize::from(*fragment.body.get(34)?);
+            match fragment.body.get(35 + session_id..37 + session_id)? {
+                &[high, low] => Some(u16::from_be_bytes([high, low])),
+                _ => None,
+            }
+        })
+}
+
+/// IANA's name of the cipher suites that can be negotiated.
+pub(crate) fn cipher_suite_name(suite: u16) -> Option<&'static str> {
+    Some(match suite {
+        0x1301 => "TLS_AES_128_GCM_SHA256",
+        0x1302 => "TLS_AES_256_GCM_SHA384",
+        0x1303 => "TLS_CHACHA20_POLY1305_SHA256",
+        0xC00A => "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+        0xC014 => "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+        0xC02B => "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        0xC02C => "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        0xC02F => "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        0xC0AC => "TLS_ECDHE_ECDSA_WITH_AES_128_CCM",
+        0xC0AE => "TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8",
+        0xCCA8 => "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        0xCCA9 => "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record with a handshake fragment in it.
+    fn datagram(message_type: u8, length: u8, offset: u8, body: &[u8]) -> Vec<u8> {
+        let fragment_length = u8::try_from(body.len()).unwrap();
+        let mut payload = vec![message_type, 0, 0, length, 0, 7, 0, 0, offset, 0, 0, fragment_length];
+        payload.extend_from_slice(body);
+        let mut bytes = vec![HANDSHAKE, 254, 253, 0, 0, 0, 0, 0, 0, 0, 5, 0];
+        bytes.push(u8::try_from(payload.len()).unwrap());
+        bytes.extend_from_slice(&payload);
+        bytes
+    }
+
+    /// D03: several records in one datagram.
+    #[test]
+    fn every_record_and_fragment_is_seen() {
+        let mut bytes = datagram(CLIENT_HELLO, 5, 0, &[1, 2, 3]);
+        bytes.extend(datagram(CLIENT_HELLO, 5, 3, &[4, 5]));
+        let records: Vec<_> = records(&bytes).collect();
+        assert_eq!(records.len(), 2);
+        assert_eq!((records[0].epoch, records[0].sequence), (0, 5));
+        let fragment = fragments(records[1].payload).next().unwrap();
+        assert_eq!((fragment.message_seq, fragment.length, fragment.offset), (7, 5, 3));
+        assert_eq!(fragment.body, &[4, 5]);
+        assert!(is_client_hello(&bytes));
+    }
+
+    #[test]
+    fn any_cut_and_any_byte_give_an_answer() {
+        let whole = datagram(SERVER_HELLO, 40, 0, &[0; 40]);
+        for cut in 0..whole.len() {
+            assert!(records(&whole[..cut]).next().is_none());
+        }
+        for at in 0..whole.len() {
+            for byte in [0, 1, 0x7F, 0xFF] {
+                let mut bytes = whole.clone();
+                bytes[at] = byte;
+                let _ = server_hello_cipher_suite(&bytes);
+                let _ = is_client_hello(&bytes);
+            }
+        }
+        assert!(split_fragment(&[1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1, 9]).is_none());
+    }
+
+    #[test]
+    fn a_server_hello_tells_its_cipher_suite() {
+        let mut body = vec![254, 253];
+        body.extend([7; 32]);
+        body.extend([2, 9, 9, 0xC0, 0x2B, 0]);
+        let hello = datagram(SERVER_HELLO, u8::try_from(body.len()).unwrap(), 0, &body);
+        assert_eq!(server_hello_cipher_suite(&hello), Some(0xC02B));
+        assert_eq!(cipher_suite_name(0xC02B), Some("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"));
+        assert_eq!(server_hello_cipher_suite(&datagram(CLIENT_HELLO, 40, 0, &[0; 40])), None);
+    }
+}
