@@ -30,3 +30,26 @@ pub struct Codec {
     /// `rtcp-fb` attributes.
     pub feedback: Vec<FeedbackParam>,
 }
+
+/// What a static payload type means without an `rtpmap` (RFC 3551 section 6): name, clock rate, channels.
+pub(crate) fn static_payload_type(payload_type: u8) -> Option<(&'static str, u32, u8)> {
+    Some(match payload_type {
+        0 => ("PCMU", 8000, 1),
+        3 => ("GSM", 8000, 1),
+        4 => ("G723", 8000, 1),
+        8 => ("PCMA", 8000, 1),
+        9 => ("G722", 8000, 1),
+        10 => ("L16", 44100, 2),
+        11 => ("L16", 44100, 1),
+        13 => ("CN", 8000, 1),
+        14 => ("MPA", 90000, 1),
+        15 => ("G728", 8000, 1),
+        18 => ("G729", 8000, 1),
+        26 => ("JPEG", 90000, 1),
+        31 => ("H261", 90000, 1),
+        32 => ("MPV", 90000, 1),
+        33 => ("MP2T", 90000, 1),
+        34 => ("H263", 90000, 1),
+        _ => return None,
+    })
+}

@@ -6,6 +6,7 @@
 mod codec;
 mod jsep_transport_controller;
 mod session_description;
+pub mod webrtc_sdp;
 
 pub use codec::{Codec, FeedbackParam};
 pub use jsep_transport_controller::{
@@ -18,3 +19,4 @@ pub use session_description::{
     SessionDescription, SimulcastDescription, SimulcastLayer, SsrcGroup, SsrcInfo, TransportDescription,
     UnsupportedContentDescription,
 };
+pub use webrtc_sdp::SdpParseError;

@@ -468,7 +468,8 @@ impl TransportDescription {
 /// One m-section (libwebrtc `ContentInfo` and `TransportInfo` in one).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentInfo {
-    /// `a=mid`; filled in where a legacy peer left it out (O12).
+    /// `a=mid`; empty where a legacy peer left it out, until
+    /// [`fill_in_missing_mids`](SessionDescription::fill_in_missing_mids).
     pub mid: String,
     /// What it carries.
     pub kind: MediaKind,
@@ -529,6 +530,26 @@ impl SessionDescription {
     /// The place of a mid among the m-sections (`sdpMLineIndex`).
     pub fn mline_index(&self, mid: &str) -> Option<usize> {
         self.contents.iter().position(|content| content.mid == mid)
+    }
+
+    /// Gives mids to m-sections of a legacy peer that sent none (O12): those of `previous` at the same place, so
+    /// that an answer or a second offer finds its sections again, otherwise the place as a number.
+    pub fn fill_in_missing_mids(&mut self, previous: Option<&Self>) {
+        let mut next = self.contents.len();
+        for index in 0..self.contents.len() {
+            if self.contents.get(index).is_none_or(|content| !content.mid.is_empty()) {
+                continue;
+            }
+            let known = previous.and_then(|previous| previous.contents.get(index));
+            let mut mid = known.map_or_else(|| index.to_string(), |content| content.mid.clone());
+            while self.content(&mid).is_some() {
+                mid = next.to_string();
+                next += 1;
+            }
+            if let Some(content) = self.contents.get_mut(index) {
+                content.mid = mid;
+            }
+        }
     }
 
     /// The BUNDLE group a mid is in.
