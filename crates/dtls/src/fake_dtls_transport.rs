@@ -6,17 +6,10 @@
 //! real transport would, on a change only.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::time::Instant;
 
-use peerstack_base::{
-    EventReceiver, EventSource, IoRequest, PacketClass, PacketOptions, ReceiveMeta, ResolveId, SendError,
-    SocketId, TransmitQueue,
-};
-use peerstack_p2p::{
-    Candidate, CandidatePair, IceGatheringState, IceMode, IceParameters, IceRole, IceTransport,
-    IceTransportEvent, IceTransportState, NetworkRoute,
-};
+use peerstack_base::{EventReceiver, EventSource, PacketClass, PacketOptions, ReceiveMeta, SendError};
+use peerstack_p2p::{FakeIceTransport, IceTransport, NetworkRoute};
 
 use crate::{
     DtlsFingerprint, DtlsRole, DtlsTransportEvent, DtlsTransportInternal, DtlsTransportState,
@@ -37,7 +30,7 @@ pub struct FakeSentPacket {
 /// A DTLS transport whose state, keys and packets a test sets.
 #[derive(Debug)]
 pub struct FakeDtlsTransport {
-    ice: FakeDtlsIce,
+    ice: FakeIceTransport,
     events: EventSource<DtlsTransportEvent>,
     state: DtlsTransportState,
     writable: bool,
@@ -63,7 +56,7 @@ impl FakeDtlsTransport {
     /// A transport in state `New`, not writable, without keys. `scope` names it in traces.
     pub fn new(scope: &str) -> Self {
         Self {
-            ice: FakeDtlsIce::new(scope),
+            ice: FakeIceTransport::new(),
             events: EventSource::new(scope),
             state: DtlsTransportState::New,
             writable: false,
@@ -108,7 +101,7 @@ impl FakeDtlsTransport {
     /// Sets [`DtlsTransportInternal::writable`]; ICE below is set alike. Emits `WritableState`, and
     /// `ReadyToSend` when it became writable.
     pub fn set_writable(&mut self, writable: bool) {
-        self.ice.writable = writable;
+        self.ice.set_writable(writable);
         if self.writable != writable {
             self.writable = writable;
             self.events.emit(DtlsTransportEvent::WritableState(writable));
@@ -164,8 +157,7 @@ impl FakeDtlsTransport {
 
     /// Sets the route of the ICE transport below and emits its event.
     pub fn set_network_route(&mut self, route: Option<NetworkRoute>) {
-        self.ice.route = route;
-        self.ice.events.emit(IceTransportEvent::NetworkRouteChange(route));
+        self.ice.set_network_route(route);
     }
 
     /// What `send_with` fails with from now on; `None` to let it send again.
@@ -213,13 +205,13 @@ impl FakeDtlsTransport {
 }
 
 impl DtlsTransportInternal for FakeDtlsTransport {
-    type Ice = FakeDtlsIce;
+    type Ice = FakeIceTransport;
 
-    fn ice(&self) -> &FakeDtlsIce {
+    fn ice(&self) -> &FakeIceTransport {
         &self.ice
     }
 
-    fn ice_mut(&mut self) -> &mut FakeDtlsIce {
+    fn ice_mut(&mut self) -> &mut FakeIceTransport {
         &mut self.ice
     }
 
@@ -274,12 +266,16 @@ impl DtlsTransportInternal for FakeDtlsTransport {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        None
+        self.ice.next_timeout()
     }
 
-    fn handle_timeout(&mut self, _now: Instant) {}
+    fn handle_timeout(&mut self, now: Instant) {
+        self.ice.handle_timeout(now);
+    }
 
-    fn process(&mut self, _now: Instant) {}
+    fn process(&mut self, now: Instant) {
+        self.ice.process(now);
+    }
 
     fn subscribe(&mut self) -> EventReceiver<DtlsTransportEvent> {
         self.events.subscribe()
@@ -331,146 +327,5 @@ impl DtlsTransportInternal for FakeDtlsTransport {
         self.set_writable(false);
         self.set_state(DtlsTransportState::Closed);
         self.ice.close(now);
-    }
-}
-
-/// The ICE transport below a [`FakeDtlsTransport`]: carries nothing, says what the fake set.
-#[derive(Debug)]
-pub struct FakeDtlsIce {
-    events: EventSource<IceTransportEvent>,
-    transmits: TransmitQueue,
-    writable: bool,
-    closed: bool,
-    route: Option<NetworkRoute>,
-    role: IceRole,
-}
-
-impl FakeDtlsIce {
-    fn new(scope: &str) -> Self {
-        Self {
-            events: EventSource::new(scope),
-            transmits: TransmitQueue::default(),
-            writable: false,
-            closed: false,
-            route: None,
-            role: IceRole::Controlling,
-        }
-    }
-}
-
-impl IceTransport for FakeDtlsIce {
-    fn receive<'d>(
-        &mut self,
-        _now: Instant,
-        datagram: &'d mut [u8],
-        _meta: &ReceiveMeta,
-    ) -> Option<&'d mut [u8]> {
-        Some(datagram)
-    }
-
-    fn send_with<F: FnOnce(&mut [u8]) -> usize>(
-        &mut self,
-        _now: Instant,
-        _options: &PacketOptions,
-        _len: usize,
-        _write: F,
-    ) -> Result<usize, SendError> {
-        Err(SendError::NotWritable)
-    }
-
-    fn transmits(&mut self) -> &mut TransmitQueue {
-        &mut self.transmits
-    }
-
-    fn poll_io_request(&mut self) -> Option<IoRequest> {
-        None
-    }
-
-    fn handle_resolved(&mut self, _now: Instant, _id: ResolveId, _addresses: &[IpAddr]) {}
-
-    fn handle_send_error(&mut self, _now: Instant, _socket: SocketId, _error: &std::io::Error) {}
-
-    fn handle_unblocked(&mut self, _now: Instant) {
-        self.events.emit(IceTransportEvent::ReadyToSend);
-    }
-
-    fn owns_socket(&self, _socket: SocketId) -> bool {
-        false
-    }
-
-    fn next_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn handle_timeout(&mut self, _now: Instant) {}
-
-    fn process(&mut self, _now: Instant) {}
-
-    fn subscribe(&mut self) -> EventReceiver<IceTransportEvent> {
-        self.events.subscribe()
-    }
-
-    fn writable(&self) -> bool {
-        self.writable
-    }
-
-    fn receiving(&self) -> bool {
-        self.writable
-    }
-
-    fn state(&self) -> IceTransportState {
-        match (self.closed, self.writable) {
-            (true, _) => IceTransportState::Closed,
-            (false, true) => IceTransportState::Connected,
-            (false, false) => IceTransportState::New,
-        }
-    }
-
-    fn gathering_state(&self) -> IceGatheringState {
-        IceGatheringState::Complete
-    }
-
-    fn rtt(&self) -> Option<std::time::Duration> {
-        None
-    }
-
-    fn selected_candidate_pair(&self) -> Option<CandidatePair> {
-        None
-    }
-
-    fn network_route(&self) -> Option<NetworkRoute> {
-        self.route
-    }
-
-    fn ice_role(&self) -> IceRole {
-        self.role
-    }
-
-    fn set_ice_role(&mut self, role: IceRole) {
-        self.role = role;
-    }
-
-    fn set_ice_tiebreaker(&mut self, _tiebreaker: u64) {}
-
-    fn set_ice_parameters(&mut self, _parameters: IceParameters) {}
-
-    fn set_remote_ice_parameters(&mut self, _now: Instant, _parameters: IceParameters) {}
-
-    fn set_remote_ice_mode(&mut self, _mode: IceMode) {}
-
-    fn maybe_start_gathering(&mut self, _now: Instant) {}
-
-    fn add_remote_candidate(&mut self, _now: Instant, _candidate: Candidate) {}
-
-    fn remove_remote_candidate(&mut self, _candidate: &Candidate) {}
-
-    fn end_of_remote_candidates(&mut self, _now: Instant) {}
-
-    fn close(&mut self, _now: Instant) {
-        if !self.closed {
-            self.closed = true;
-            self.writable = false;
-            self.events.emit(IceTransportEvent::Closed);
-        }
     }
 }
