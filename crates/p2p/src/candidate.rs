@@ -1,7 +1,11 @@
 //! An ICE candidate (RFC 8445 section 5.3). Answers to libwebrtc's `api/candidate.h`.
 
+mod attribute;
+
+pub use attribute::CandidateParseError;
+
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use peerstack_base::AdapterType;
 
@@ -83,6 +87,15 @@ impl CandidateAddress {
     }
 }
 
+impl fmt::Display for CandidateAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => write!(f, "{address}"),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
 /// A candidate, local or remote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -117,3 +130,106 @@ pub struct Candidate {
     /// For a local relay candidate: how the TURN server is reached, `udp`, `tcp` or `tls`.
     pub relay_protocol: Option<&'static str>,
 }
+
+impl Candidate {
+    /// Whether `other` is the same candidate as far as pairing goes: component, transport, address, type and
+    /// user fragment.
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        self.component == other.component
+            && self.protocol == other.protocol
+            && self.address == other.address
+            && self.candidate_type == other.candidate_type
+            && self.username_fragment == other.username_fragment
+    }
+
+    /// As it may be shown to the application: the address of a peer-reflexive remote candidate is not, since
+    /// the peer did not signal it (C22).
+    pub fn sanitized(&self) -> Self {
+        let mut shown = self.clone();
+        if shown.candidate_type == CandidateType::Prflx {
+            shown.address = CandidateAddress::Name(String::new(), self.address.port());
+        }
+        shown
+    }
+}
+
+/// Type preferences (RFC 8445 section 5.1.2.1, RFC 6544 section 4.2; libwebrtc `IcePriorityValue`).
+///
+/// `relay_protocol` is how the TURN server is reached, for relay candidates.
+pub fn type_preference(
+    candidate_type: CandidateType,
+    protocol: IceProtocol,
+    relay_protocol: Option<&str>,
+) -> u8 {
+    match (candidate_type, protocol) {
+        (CandidateType::Host, IceProtocol::Udp) => 126,
+        (CandidateType::Host, IceProtocol::Tcp) => 90,
+        (CandidateType::Prflx, IceProtocol::Udp) => 110,
+        (CandidateType::Prflx, IceProtocol::Tcp) => 80,
+        (CandidateType::Srflx, _) => 100,
+        (CandidateType::Relay, _) => match relay_protocol {
+            Some("tls") => 0,
+            Some("tcp") => 1,
+            _ => 2,
+        },
+    }
+}
+
+/// What an address is worth among others (RFC 6724 section 2.1, with ULA above global addresses and native
+/// IPv4 above 6to4 and Teredo, as libwebrtc ranks them; G34).
+pub fn address_precedence(ip: IpAddr) -> u8 {
+    let IpAddr::V6(ip) = ip else { return 30 };
+    let [first, second, ..] = ip.segments();
+    match ip {
+        Ipv6Addr::LOCALHOST => 60,
+        _ if first & 0xfe00 == 0xfc00 => 50,
+        _ if ip.to_ipv4_mapped().is_some() => 30,
+        _ if first == 0x2002 => 20,
+        _ if first == 0x2001 && second == 0 => 10,
+        // Site-local, 6bone and IPv4-compatible addresses are all deprecated.
+        _ if first & 0xffc0 == 0xfec0 || first == 0x3ffe || ip.segments().get(..6) == Some(&[0; 6]) => 1,
+        _ => 40,
+    }
+}
+
+/// The priority of a candidate (RFC 8445 section 5.1.2.1, T20). The local preference is the network's
+/// preference in the upper byte and the address's precedence in the lower one, plus `relay_preference`, which
+/// orders TURN servers (G23, G25).
+pub fn candidate_priority(
+    type_preference: u8,
+    network_preference: u8,
+    ip: IpAddr,
+    relay_preference: u16,
+    component: u8,
+) -> u32 {
+    let local = (u16::from(network_preference) << 8) | u16::from(address_precedence(ip));
+    let local = u32::from(local.saturating_add(relay_preference));
+    (u32::from(type_preference) << 24) | (local << 8) | (256 - u32::from(component.max(1)))
+}
+
+/// The priority of a pair (RFC 8445 section 6.1.2.3, T20).
+pub fn candidate_pair_priority(controlling: u32, controlled: u32) -> u64 {
+    let (g, d) = (u64::from(controlling), u64::from(controlled));
+    (g.min(d) << 32) + 2 * g.max(d) + u64::from(g > d)
+}
+
+/// The foundation of a candidate (RFC 8445 section 5.1.1.3): the same for the same type, base address,
+/// transport and server, however that is reached; otherwise different (G32). A checksum, as in libwebrtc.
+pub fn candidate_foundation(
+    candidate_type: CandidateType,
+    base: IpAddr,
+    protocol: IceProtocol,
+    relay_protocol: Option<&str>,
+    server: Option<&str>,
+) -> String {
+    let text = format!(
+        "{}|{base}|{protocol:?}|{}|{}",
+        candidate_type.as_str(),
+        relay_protocol.unwrap_or_default(),
+        server.unwrap_or_default()
+    );
+    crc32fast::hash(text.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests;

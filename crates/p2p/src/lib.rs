@@ -2,17 +2,43 @@
 
 #![forbid(unsafe_code)]
 
+mod allocation_sequence;
+mod basic_ice_controller;
+mod basic_port_allocator;
 mod candidate;
+mod connection;
+mod connection_info;
 #[cfg(any(test, feature = "test-util"))]
 mod fake_ice_transport;
+mod ice_config;
+mod ice_controller;
 mod ice_transport;
+pub mod p2p_constants;
+mod p2p_transport_channel;
+mod port;
+mod port_allocator;
 mod transport_description;
+mod udp_port;
 
-pub use candidate::{Candidate, CandidateAddress, CandidateType, IceProtocol, TcpCandidateType};
+pub use allocation_sequence::{AllocationPhase, AllocationSequenceState};
+pub use basic_ice_controller::BasicIceController;
+pub use candidate::{
+    Candidate, CandidateAddress, CandidateParseError, CandidateType, IceProtocol, TcpCandidateType,
+    address_precedence, candidate_foundation, candidate_pair_priority, candidate_priority, type_preference,
+};
+pub use connection::{
+    Connection, ConnectionEvent, ConnectionId, ConnectionStats, IceCandidatePairState, WriteState,
+};
+pub use connection_info::{ConnectionInfo, DiscardedPackets, IceTransportStats};
 #[cfg(any(test, feature = "test-util"))]
 pub use fake_ice_transport::{FakeIceFate, FakeIceLink, FakeIceSide, FakeIceTransport};
+pub use ice_config::{IceConfig, NominationMode};
+pub use ice_controller::{IceController, IceControllerView, IceRecheckEvent, PingResult, SwitchResult};
 pub use ice_transport::{
     CandidateErrorEvent, CandidatePair, CandidatePairChange, IceGatheringState, IceSwitchReason,
     IceTransport, IceTransportEvent, IceTransportState, NetworkRoute,
 };
+pub use p2p_transport_channel::{P2PTransportChannel, P2PTransportChannelConfig};
+pub use port::{PortEvent, PortId, PortState};
+pub use port_allocator::{CandidateFilter, IceServer, PortAllocatorConfig, PortAllocatorSessionEvent};
 pub use transport_description::{ConnectionRole, IceMode, IceParameters, IceRole};

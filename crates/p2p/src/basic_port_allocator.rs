@@ -1,0 +1,607 @@
+//! Gathering: the allocator, which knows networks and servers, and its sessions, one for each ICE generation.
+//! Owned by the `P2PTransportChannel` on the network task. Answers to libwebrtc's
+//! `p2p/client/basic_port_allocator.h`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use peerstack_base::{
+    AdapterType, EventReceiver, EventSource, IoRequest, Network, PacketSocketFactory, Random, ResolveId,
+    SocketId, TransmitQueue,
+};
+use peerstack_stun::{Scheme, ServerUrl};
+
+use crate::allocation_sequence::{AllocationPhase, AllocationSequence, AllocationSequenceState};
+use crate::port::{Port, PortBase, PortEvent, PortId, PortIo, PortState};
+use crate::port_allocator::{PortAllocatorConfig, PortAllocatorSessionEvent};
+use crate::udp_port::{SERVER_NOT_REACHABLE_ERROR, UdpPort};
+use crate::{Candidate, CandidateErrorEvent, CandidateType, IceParameters};
+
+/// Knows networks, servers and how to make sockets; makes sessions.
+#[derive(Debug)]
+pub(crate) struct BasicPortAllocator {
+    pub(crate) config: PortAllocatorConfig,
+    networks: Vec<Network>,
+    factory: Box<dyn PacketSocketFactory>,
+    next_port: u32,
+}
+
+impl BasicPortAllocator {
+    pub(crate) fn new(
+        config: PortAllocatorConfig,
+        networks: Vec<Network>,
+        factory: Box<dyn PacketSocketFactory>,
+    ) -> Self {
+        Self { config, networks, factory, next_port: 0 }
+    }
+
+    pub(crate) fn set_networks(&mut self, networks: Vec<Network>) {
+        self.networks = networks;
+    }
+
+    /// The networks that are used (libwebrtc `BasicPortAllocatorSession::GetNetworks`).
+    pub(crate) fn usable_networks(&self) -> Vec<Network> {
+        if self.networks.is_empty() {
+            return any_address_networks();
+        }
+        let mut networks: Vec<Network> =
+            self.networks.iter().filter_map(|network| self.usable_part(network)).collect();
+        if self.config.disable_costly_networks {
+            // Link-local networks do not displace others (G04).
+            let lowest = networks
+                .iter()
+                .filter(|network| !network.best_ip().is_some_and(is_link_local))
+                .map(Network::cost)
+                .min();
+            if let Some(lowest) = lowest {
+                networks.retain(|network| network.cost() <= lowest.saturating_add(100));
+            }
+        }
+        self.limit_ipv6(&mut networks);
+        networks
+    }
+
+    fn usable_part(&self, network: &Network) -> Option<Network> {
+        let ignored = self.config.network_ignore_mask.contains(&network.adapter_type);
+        let ips: Vec<IpAddr> = network
+            .ips
+            .iter()
+            .copied()
+            .filter(|ip| {
+                let loopback = network.adapter_type == AdapterType::Loopback || ip.is_loopback();
+                // Link-local IPv6 needs a scope, which candidates cannot carry.
+                let scoped = ip.is_ipv6() && is_link_local(*ip);
+                (!loopback || self.config.allow_loopback) && !scoped && !ip.is_multicast()
+            })
+            .collect();
+        (!ignored && !ips.is_empty()).then(|| Network { ips, ..network.clone() })
+    }
+
+    /// Keeps at most `max_ipv6_networks` of IPv6, spread over kinds of adapters (G05).
+    fn limit_ipv6(&self, networks: &mut Vec<Network>) {
+        let is_v6 = |network: &Network| network.best_ip().is_some_and(|ip| ip.is_ipv6());
+        let mut left: Vec<usize> =
+            (0..networks.len()).filter(|index| networks.get(*index).is_some_and(is_v6)).collect();
+        if left.len() <= self.config.max_ipv6_networks {
+            return;
+        }
+        let mut kept: Vec<usize> = Vec::new();
+        while kept.len() < self.config.max_ipv6_networks && !left.is_empty() {
+            // One of each kind in turn, best first.
+            let mut kinds: Vec<AdapterType> = Vec::new();
+            left.retain(|index| {
+                let Some(kind) = networks.get(*index).map(|network| network.adapter_type) else {
+                    return false;
+                };
+                if kinds.contains(&kind) || kept.len() >= self.config.max_ipv6_networks {
+                    return true;
+                }
+                kinds.push(kind);
+                kept.push(*index);
+                false
+            });
+        }
+        let mut index = 0;
+        networks.retain(|network| {
+            let keep = !is_v6(network) || kept.contains(&index);
+            index += 1;
+            keep
+        });
+    }
+
+    fn stun_servers(&self) -> Vec<ServerUrl> {
+        let urls = self.config.ice_servers.iter().flat_map(|server| &server.urls);
+        let mut servers: Vec<ServerUrl> = Vec::new();
+        for url in urls.filter(|url| url.scheme == Scheme::Stun) {
+            if !servers.contains(url) {
+                servers.push(url.clone());
+            }
+        }
+        servers
+    }
+
+    /// Servers that cannot be used yet.
+    fn unsupported_servers(&self) -> impl Iterator<Item = &ServerUrl> {
+        let urls = self.config.ice_servers.iter().flat_map(|server| &server.urls);
+        urls.filter(|url| url.scheme != Scheme::Stun)
+    }
+
+    fn has_relays(&self) -> bool {
+        self.config.candidate_filter.relay && self.unsupported_servers().next().is_some()
+    }
+
+    fn next_port_id(&mut self) -> PortId {
+        let id = PortId(self.next_port);
+        self.next_port += 1;
+        id
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// What to bind to when interfaces cannot be listed (G09).
+fn any_address_networks() -> Vec<Network> {
+    let network = |ip: IpAddr| Network {
+        name: "any".to_owned(),
+        adapter_type: AdapterType::Any,
+        prefix_len: 0,
+        ips: vec![ip],
+        id: 0,
+        preference: 127,
+    };
+    vec![network(Ipv4Addr::UNSPECIFIED.into()), network(Ipv6Addr::UNSPECIFIED.into())]
+}
+
+/// What a session writes into, lent by the transport for a call.
+pub(crate) struct SessionIo<'a> {
+    pub(crate) transmits: &'a mut TransmitQueue,
+    pub(crate) io_requests: &'a mut VecDeque<IoRequest>,
+    pub(crate) random: &'a mut Random,
+}
+
+/// Gathering for one ICE generation.
+#[derive(Debug)]
+pub(crate) struct BasicPortAllocatorSession {
+    pub(crate) parameters: IceParameters,
+    pub(crate) generation: u32,
+    component: u8,
+    step_delay: Duration,
+    keepalive_interval: Duration,
+    ports: BTreeMap<PortId, Port>,
+    sequences: Vec<AllocationSequence>,
+    port_events: EventSource<PortEvent>,
+    port_receiver: EventReceiver<PortEvent>,
+    events: EventSource<PortAllocatorSessionEvent>,
+    started: bool,
+    stopped: bool,
+    done_signalled: bool,
+    unsupported_told: bool,
+}
+
+impl BasicPortAllocatorSession {
+    pub(crate) fn new(
+        scope: &str,
+        parameters: IceParameters,
+        generation: u32,
+        component: u8,
+        step_delay: Duration,
+        keepalive_interval: Duration,
+    ) -> Self {
+        let mut port_events = EventSource::new(scope);
+        Self {
+            parameters,
+            generation,
+            component,
+            step_delay,
+            keepalive_interval,
+            ports: BTreeMap::new(),
+            sequences: Vec::new(),
+            port_receiver: port_events.subscribe(),
+            port_events,
+            events: EventSource::new(scope),
+            started: false,
+            stopped: false,
+            done_signalled: false,
+            unsupported_told: false,
+        }
+    }
+
+    pub(crate) fn subscribe(&mut self) -> EventReceiver<PortAllocatorSessionEvent> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(&id)
+    }
+
+    pub(crate) fn port_mut(&mut self, id: PortId) -> Option<&mut Port> {
+        self.ports.get_mut(&id)
+    }
+
+    pub(crate) fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.ports.values()
+    }
+
+    pub(crate) fn port_of_socket(&self, socket: SocketId) -> Option<PortId> {
+        self.ports.iter().find(|(_, port)| port.socket() == socket).map(|(id, _)| *id)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ports.is_empty()
+    }
+
+    /// Starts gathering on every usable network.
+    pub(crate) fn start_getting_ports(
+        &mut self,
+        now: Instant,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        self.started = true;
+        self.do_allocate(now, allocator, io);
+        self.run(now, allocator, io);
+    }
+
+    /// Starts a sequence for each network that has none (libwebrtc `DoAllocate`; G06).
+    fn do_allocate(&mut self, now: Instant, allocator: &mut BasicPortAllocator, io: &mut SessionIo<'_>) {
+        let filter = allocator.config.candidate_filter;
+        if filter == crate::CandidateFilter::NONE {
+            return;
+        }
+        let (udp, relays) = (filter.host || filter.srflx, allocator.has_relays());
+        for network in allocator.usable_networks() {
+            let same = |sequence: &AllocationSequence| {
+                sequence.network.id == network.id
+                    && sequence.network.best_ip() == network.best_ip()
+                    && sequence.network.name == network.name
+            };
+            if self.sequences.iter().any(same) {
+                continue;
+            }
+            let mut sequence = AllocationSequence::new(network, self.step_delay, relays);
+            if udp {
+                self.create_udp_port(allocator, &mut sequence, io);
+            }
+            sequence.start(now);
+            self.sequences.push(sequence);
+        }
+    }
+
+    fn create_udp_port(
+        &mut self,
+        allocator: &mut BasicPortAllocator,
+        sequence: &mut AllocationSequence,
+        io: &mut SessionIo<'_>,
+    ) {
+        let range = allocator.config.port_range;
+        match sequence.init(allocator.factory.as_mut(), range, io.io_requests) {
+            Ok(bound) => {
+                let base = PortBase {
+                    id: allocator.next_port_id(),
+                    network: sequence.network.clone(),
+                    component: self.component,
+                    generation: self.generation,
+                    username_fragment: self.parameters.ufrag.clone(),
+                    password: self.parameters.pwd.clone(),
+                    candidates: Vec::new(),
+                    connections: BTreeMap::new(),
+                    state: PortState::InProgress,
+                    ready: false,
+                };
+                let servers = allocator.stun_servers();
+                let port = UdpPort::new(base, bound.id, bound.local, &servers, self.keepalive_interval);
+                self.ports.insert(port.base.id, Port::Udp(port));
+            }
+            Err(error) => {
+                tracing::warn!(
+                    target: "peerstack::ice::gathering",
+                    network = %sequence.network.name, %error, "no UDP socket on this network"
+                );
+            }
+        }
+    }
+
+    /// Runs the phases that are due and drains the events of ports.
+    pub(crate) fn run(&mut self, now: Instant, allocator: &BasicPortAllocator, io: &mut SessionIo<'_>) {
+        for index in 0..self.sequences.len() {
+            while let Some((phase, network)) = self
+                .sequences
+                .get_mut(index)
+                .and_then(|sequence| Some((sequence.poll_phase(now)?, sequence.network.clone())))
+            {
+                self.run_phase(now, phase, &network, allocator, io);
+            }
+        }
+        self.process(allocator);
+    }
+
+    fn run_phase(
+        &mut self,
+        now: Instant,
+        phase: AllocationPhase,
+        network: &Network,
+        allocator: &BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        tracing::debug!(target: "peerstack::ice::gathering", network = %network.name, ?phase, "phase");
+        match phase {
+            AllocationPhase::Udp => {
+                let of_network = |port: &&mut Port| {
+                    let base = port.base();
+                    base.network == *network && base.candidates.is_empty()
+                };
+                for port in self.ports.values_mut().filter(of_network) {
+                    let mut io = PortIo {
+                        transmits: io.transmits,
+                        io_requests: io.io_requests,
+                        random: io.random,
+                        events: &mut self.port_events,
+                    };
+                    port.prepare_address(now, &mut io);
+                }
+            }
+            AllocationPhase::Relay => self.tell_unsupported_servers(allocator),
+            AllocationPhase::Tcp => {}
+        }
+    }
+
+    fn tell_unsupported_servers(&mut self, allocator: &BasicPortAllocator) {
+        if self.unsupported_told || !allocator.has_relays() {
+            return;
+        }
+        self.unsupported_told = true;
+        for url in allocator.unsupported_servers() {
+            self.events.emit(PortAllocatorSessionEvent::CandidateError(CandidateErrorEvent {
+                address: String::new(),
+                port: None,
+                url: url.to_string(),
+                error_code: SERVER_NOT_REACHABLE_ERROR,
+                error_text: "servers of this scheme are not supported yet".to_owned(),
+            }));
+        }
+    }
+
+    /// Drains the events of ports.
+    fn process(&mut self, allocator: &BasicPortAllocator) {
+        while let Some(event) = self.port_receiver.try_next() {
+            match event {
+                PortEvent::CandidateReady(port, candidate) => {
+                    self.on_candidate_ready(port, candidate, allocator);
+                }
+                PortEvent::CandidateError(_, error) => {
+                    self.events.emit(PortAllocatorSessionEvent::CandidateError(error));
+                }
+                PortEvent::Complete(_) | PortEvent::Error(_) => {}
+            }
+        }
+        self.maybe_signal_done();
+    }
+
+    fn on_candidate_ready(&mut self, id: PortId, candidate: Candidate, allocator: &BasicPortAllocator) {
+        if self.stopped {
+            return;
+        }
+        let filter = allocator.config.candidate_filter;
+        let any = candidate.address.ip().is_some_and(|address| address.ip().is_unspecified());
+        let signalable = !any && passes_filter(filter, &candidate);
+        let Some(port) = self.ports.get_mut(&id) else { return };
+        // A port bound to the "any" address gives a host candidate that says nothing, but can be paired.
+        if (signalable || (any && filter.host)) && !port.base().ready {
+            port.base_mut().ready = true;
+            self.events.emit(PortAllocatorSessionEvent::PortReady(id));
+        }
+        if signalable {
+            let candidate = sanitize_related_address(filter, candidate);
+            self.events.emit(PortAllocatorSessionEvent::CandidatesReady(vec![candidate]));
+        }
+    }
+
+    /// Whether every sequence and port is through (libwebrtc `CandidatesAllocationDone`).
+    fn candidates_allocation_done(&self) -> bool {
+        self.started
+            && self.sequences.iter().all(|sequence| sequence.state() != AllocationSequenceState::Running)
+            && self.ports.values().all(|port| port.base().state != PortState::InProgress)
+    }
+
+    fn maybe_signal_done(&mut self) {
+        if !self.done_signalled && self.candidates_allocation_done() {
+            self.done_signalled = true;
+            self.events.emit(PortAllocatorSessionEvent::CandidatesAllocationDone);
+        }
+    }
+
+    /// Stops: what is not there yet does not come any more (G26).
+    pub(crate) fn stop_getting_ports(&mut self) {
+        if self.stopped {
+            return;
+        }
+        self.stopped = true;
+        for sequence in &mut self.sequences {
+            sequence.stop();
+        }
+        for port in self.ports.values_mut() {
+            port.stop_gathering();
+            if port.base().state == PortState::InProgress {
+                port.base_mut().state = PortState::Complete;
+            }
+        }
+        self.maybe_signal_done();
+    }
+
+    /// The list of networks changed: sequences for new ones, ports of lost ones pruned (G06, G07).
+    pub(crate) fn on_networks_changed(
+        &mut self,
+        now: Instant,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        let usable = allocator.usable_networks();
+        let lost = |network: &Network| {
+            !usable.iter().any(|now| now.name == network.name && now.best_ip() == network.best_ip())
+        };
+        let pruned: Vec<PortId> = self
+            .ports
+            .iter()
+            .filter(|(_, port)| port.base().state != PortState::Pruned && lost(&port.base().network))
+            .map(|(id, _)| *id)
+            .collect();
+        self.sequences.retain(|sequence| !lost(&sequence.network));
+        let mut removed = Vec::new();
+        for id in &pruned {
+            if let Some(port) = self.ports.get_mut(id) {
+                port.prune();
+                removed.extend(port.base().candidates.iter().cloned());
+            }
+        }
+        if !pruned.is_empty() {
+            self.events.emit(PortAllocatorSessionEvent::PortsPruned(pruned));
+            self.events.emit(PortAllocatorSessionEvent::CandidatesRemoved(removed));
+        }
+        if self.started && !self.stopped {
+            // Networks on which binding failed are tried again (G07).
+            let ports = &self.ports;
+            self.sequences
+                .retain(|sequence| ports.values().any(|port| port.base().network == sequence.network));
+            self.do_allocate(now, allocator, io);
+            self.run(now, allocator, io);
+        }
+    }
+
+    pub(crate) fn prune_all_ports(&mut self) {
+        for port in self.ports.values_mut() {
+            port.prune();
+        }
+    }
+
+    /// Removes pruned ports without connections and asks for their sockets to be closed (S21).
+    pub(crate) fn remove_dead_ports(&mut self, io_requests: &mut VecDeque<IoRequest>) {
+        self.ports.retain(|_, port| {
+            let dead = port.base().state == PortState::Pruned && port.base().connections.is_empty();
+            if dead {
+                io_requests.push_back(IoRequest::CloseSocket { id: port.socket() });
+            }
+            !dead
+        });
+    }
+
+    pub(crate) fn handle_server_packet(
+        &mut self,
+        now: Instant,
+        id: PortId,
+        datagram: &[u8],
+        remote: SocketAddr,
+        allocator: &BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) -> bool {
+        let Some(port) = self.ports.get_mut(&id) else { return false };
+        let mut io = PortIo {
+            transmits: io.transmits,
+            io_requests: io.io_requests,
+            random: io.random,
+            events: &mut self.port_events,
+        };
+        let consumed = port.handle_server_packet(now, datagram, remote, &mut io);
+        if consumed {
+            self.process(allocator);
+        }
+        consumed
+    }
+
+    pub(crate) fn handle_resolved(
+        &mut self,
+        now: Instant,
+        id: ResolveId,
+        addresses: &[IpAddr],
+        allocator: &BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) -> bool {
+        let mut io = PortIo {
+            transmits: io.transmits,
+            io_requests: io.io_requests,
+            random: io.random,
+            events: &mut self.port_events,
+        };
+        let taken = self.ports.values_mut().any(|port| port.handle_resolved(now, id, addresses, &mut io));
+        if taken {
+            self.process(allocator);
+        }
+        taken
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        let sequences = self.sequences.iter().filter_map(AllocationSequence::next_timeout);
+        sequences.chain(self.ports.values().filter_map(Port::next_timeout)).min()
+    }
+
+    pub(crate) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        allocator: &BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        for port in self.ports.values_mut() {
+            if port.next_timeout().is_some_and(|at| at <= now) {
+                let mut io = PortIo {
+                    transmits: io.transmits,
+                    io_requests: io.io_requests,
+                    random: io.random,
+                    events: &mut self.port_events,
+                };
+                port.handle_timeout(now, &mut io);
+            }
+        }
+        self.run(now, allocator, io);
+    }
+}
+
+/// Whether a candidate may be told to the peer (G16). Without a NAT, the host's public address stands in for
+/// the server-reflexive one.
+fn passes_filter(filter: crate::CandidateFilter, candidate: &Candidate) -> bool {
+    match candidate.candidate_type {
+        CandidateType::Host => {
+            filter.host
+                || (filter.srflx && candidate.address.ip().is_some_and(|address| !is_private(address.ip())))
+        }
+        CandidateType::Srflx | CandidateType::Prflx => filter.srflx,
+        CandidateType::Relay => filter.relay,
+    }
+}
+
+/// A related address that the filter does not let through is not shown (G16).
+fn sanitize_related_address(filter: crate::CandidateFilter, mut candidate: Candidate) -> Candidate {
+    let hidden = match candidate.candidate_type {
+        CandidateType::Srflx => !filter.host,
+        CandidateType::Relay => !filter.srflx,
+        _ => false,
+    };
+    if hidden && let Some(related) = &mut candidate.related_address {
+        let any: IpAddr = match related.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        *related = SocketAddr::new(any, 0);
+    }
+    candidate
+}
+
+fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
+        IpAddr::V6(ip) => {
+            ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_unspecified()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

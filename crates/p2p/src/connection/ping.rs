@@ -1,0 +1,172 @@
+//! Connectivity checks of a connection: building, sending, and what their responses mean (RFC 8445 sections
+//! 7.2.2 and 7.2.5). Answers to `BuildPingRequest` and `OnConnectionRequest*` of libwebrtc's
+//! `p2p/base/connection.cc`; runs on the network task.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use peerstack_base::{Ecn, EventSource, Random, TransmitQueue};
+use peerstack_stun::{
+    AttributeType, Class, GoogNetworkInfo, Message, MessageBuilder, Method, ResponseResult, StunRequest,
+    TransactionId, error_code, short_term_key,
+};
+
+use super::{Connection, ConnectionEvent};
+use crate::candidate::type_preference;
+use crate::p2p_constants::CONNECTION_RESPONSE_TIMEOUT;
+use crate::{CandidateType, IceConfig, IceRole};
+
+/// What a check says besides what its connection knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PingOptions {
+    pub(crate) role: IceRole,
+    pub(crate) tiebreaker: u64,
+    pub(crate) use_candidate: bool,
+    /// Renomination value; 0 for none.
+    pub(crate) nomination: u32,
+}
+
+/// What is remembered of a check until its response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PingContext {
+    pub(crate) nomination: u32,
+    role: IceRole,
+    pub(crate) priority: u32,
+}
+
+/// What a response was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PingOutcome {
+    /// Of no check of ours, or not signed by the peer.
+    Ignored,
+    /// It ended a check, without success.
+    Failed,
+    /// Success: our address as the peer saw it, and the priority a candidate of that address has.
+    Success(Option<SocketAddr>, u32),
+}
+
+impl Connection {
+    /// The priority a peer-reflexive candidate learned from our check shall have: ours, with that type's
+    /// preference (RFC 8445 section 7.1.1).
+    fn prflx_priority(&self) -> u32 {
+        let preference = type_preference(CandidateType::Prflx, self.local.protocol, None);
+        (u32::from(preference) << 24) | (self.local.priority & 0x00ff_ffff)
+    }
+
+    /// Sends a check.
+    pub(crate) fn ping(
+        &mut self,
+        now: Instant,
+        options: &PingOptions,
+        config: &IceConfig,
+        random: &mut Random,
+        transmits: &mut TransmitQueue,
+    ) {
+        if !self.has_remote_credentials() {
+            return;
+        }
+        let id = TransactionId::new(random);
+        let priority = self.prflx_priority();
+        let key = short_term_key(&self.remote_password.0);
+        let username = format!("{}:{}", self.remote.username_fragment, self.local.username_fragment);
+        let mut builder = MessageBuilder::new(Class::Request, Method::BINDING, id);
+        builder.add_username(&username).add_goog_network_info(GoogNetworkInfo {
+            network_id: self.local.network_id,
+            network_cost: self.local.network_cost,
+        });
+        if config.piggyback_ice_check_acknowledgement
+            && let Some(last) = self.last_ping_id_received
+        {
+            builder.add_goog_last_ice_check_received(last);
+        }
+        match options.role {
+            IceRole::Controlling => {
+                builder.add_ice_controlling(options.tiebreaker);
+                if options.use_candidate {
+                    builder.add_use_candidate();
+                }
+                if options.nomination > 0 && options.nomination != self.acked_nomination {
+                    builder.add_nomination(options.nomination);
+                }
+            }
+            IceRole::Controlled => {
+                builder.add_ice_controlled(options.tiebreaker);
+            }
+        }
+        builder.add_priority(priority).integrity(key).fingerprint();
+        let nomination = options.nomination.max(u32::from(options.use_candidate));
+        let context = PingContext { nomination, role: options.role, priority };
+        let Ok(request) = StunRequest::new(builder.finish(), context) else { return };
+        let request = request
+            .once(CONNECTION_RESPONSE_TIMEOUT)
+            .with_key(key)
+            .with_known_attributes(AttributeType::KNOWN_ICE);
+        self.nomination = nomination;
+        self.requests.handle_timeout(now);
+        while self.requests.poll_timed_out().is_some() {}
+        if self.requests.send(now, request).is_err() {
+            return;
+        }
+        self.remember_ping(now, id);
+        self.stats.request_sent();
+        // Consent checks are spread over 0.8 to 1.2 of their interval (RFC 7675 section 5.1).
+        self.interval_thousandths = 800 + random.below(401) as u32;
+        while let Some(transmit) = self.requests.poll_transmit() {
+            if transmits.push(self.socket, self.remote_address, Ecn::NotEct, transmit.message).is_err() {
+                tracing::debug!(target: "peerstack::ice", "a check found no room in the transmit queue");
+            }
+        }
+    }
+
+    /// A response came in from the pair's remote address.
+    pub(crate) fn received_response(
+        &mut self,
+        now: Instant,
+        message: &Message<'_>,
+        role: IceRole,
+        config: &IceConfig,
+        events: &mut EventSource<ConnectionEvent>,
+    ) -> PingOutcome {
+        let Some(response) = self.requests.check_response(now, message) else { return PingOutcome::Ignored };
+        match response.result {
+            ResponseResult::Success => {
+                self.stats.responses_received += 1;
+                self.received_ping_response(now, response.rtt, response.context.nomination, config, events);
+                PingOutcome::Success(message.xor_mapped_address(), response.context.priority)
+            }
+            ResponseResult::Error(code) => {
+                self.received_error_response(code, response.context.role == role, events);
+                PingOutcome::Failed
+            }
+            // A comprehension-required attribute that is not understood: the check has failed, the pair stays
+            // as it was (C04).
+            _ => PingOutcome::Failed,
+        }
+    }
+
+    fn received_error_response(
+        &mut self,
+        code: Option<u16>,
+        same_role: bool,
+        events: &mut EventSource<ConnectionEvent>,
+    ) {
+        tracing::debug!(
+            target: "peerstack::ice::connection",
+            connection = self.id.0, ?code, "the peer refused a check"
+        );
+        match code {
+            // Only if we did not switch since the check was sent (RFC 8445 section 7.2.5.1).
+            Some(error_code::ROLE_CONFLICT) if same_role => {
+                events.emit(ConnectionEvent::RoleConflict(self.id));
+            }
+            // The peer may not know this pair, or our parameters, yet: retry.
+            Some(
+                error_code::ROLE_CONFLICT
+                | error_code::UNKNOWN_ATTRIBUTE
+                | error_code::SERVER_ERROR
+                | error_code::UNAUTHENTICATED,
+            ) => {}
+            _ => self.fail_and_destroy(events),
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! Datagrams in, checks out. Answers to `OnUnknownAddress`, `PingConnection` and `CheckAndPing` of libwebrtc's
+//! `p2p/base/p2p_transport_channel.cc`, and to `MaybeIceRoleConflict` and the error responses of its
+//! `p2p/base/port.cc`; runs on the network task.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use peerstack_base::{AdapterType, Ecn, PacketClass, ReceiveMeta, SocketId};
+use peerstack_stun::{Class, Message, MessageBuilder, Method, error_code, short_term_key};
+
+use super::P2PTransportChannel;
+use crate::basic_port_allocator::SessionIo;
+use crate::connection::{ConnectionId, PingOptions, PingOutcome};
+use crate::p2p_constants::{MAX_UNAUTHENTICATED_ERRORS_PER_SECOND, PING_BURST};
+use crate::port::{NewAddress, PortId, StunVerdict, get_stun_message};
+use crate::{
+    Candidate, CandidateAddress, CandidateType, IceControllerView, IceProtocol, IceRole, IceSwitchReason,
+};
+
+/// Where a request came in, and what signs the answer.
+struct RequestFrom<'a> {
+    port: PortId,
+    socket: SocketId,
+    remote: SocketAddr,
+    local_ufrag: &'a str,
+    local_pwd: &'a str,
+}
+
+/// How a conflict of roles ended (RFC 8445 section 7.3.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RoleConflict {
+    /// There was none, or it is our own packet.
+    None,
+    /// We are to switch; the check counts.
+    WeSwitch,
+    /// The peer is to switch: 487.
+    PeerSwitches,
+}
+
+impl P2PTransportChannel {
+    /// Takes a datagram; `true` if it is data for the layer above.
+    pub(super) fn receive_datagram(&mut self, now: Instant, datagram: &[u8], meta: &ReceiveMeta) -> bool {
+        let found = self
+            .sessions
+            .iter()
+            .find_map(|session| Some((&session.session, session.session.port_of_socket(meta.socket)?)));
+        let Some((session, port_id)) = found else {
+            self.discarded.unknown += 1;
+            return false;
+        };
+        let known = session.port(port_id).and_then(|port| port.base().connections.get(&meta.remote)).copied();
+        match PacketClass::of(datagram) {
+            PacketClass::Stun => {
+                self.receive_stun(now, datagram, port_id, known, meta);
+                false
+            }
+            PacketClass::Unknown => {
+                self.discarded.malformed += 1;
+                false
+            }
+            _ => self.receive_data(now, datagram.len(), known),
+        }
+    }
+
+    fn receive_data(&mut self, now: Instant, len: usize, known: Option<ConnectionId>) -> bool {
+        let Some(connection) = known.and_then(|id| self.connections.get_mut(&id)) else {
+            self.discarded.unknown += 1;
+            return false;
+        };
+        // An address that was only signalled proves nothing: data counts once a check went through either way.
+        if !connection.authenticated() {
+            self.discarded.unauthenticated += 1;
+            return false;
+        }
+        connection.received_data(now, len, &self.config, &mut self.connection_events);
+        let id = connection.id();
+        if self.role == IceRole::Controlled && self.selected != Some(id) {
+            // The peer sends here: so shall we (S01).
+            self.consider_switch(now, id, IceSwitchReason::DataReceived);
+        }
+        true
+    }
+
+    fn receive_stun(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        port_id: PortId,
+        known: Option<ConnectionId>,
+        meta: &ReceiveMeta,
+    ) {
+        if self.receive_from_server(now, datagram, port_id, meta.remote) {
+            return;
+        }
+        let Some((ufrag, pwd)) = self.session_of_port(port_id).and_then(|session| {
+            let base = session.port(port_id)?.base();
+            Some((base.username_fragment.clone(), base.password.clone()))
+        }) else {
+            return;
+        };
+        let from = RequestFrom {
+            port: port_id,
+            socket: meta.socket,
+            remote: meta.remote,
+            local_ufrag: &ufrag,
+            local_pwd: &pwd,
+        };
+        match get_stun_message(datagram, &ufrag, &pwd) {
+            StunVerdict::Malformed => self.discarded.malformed += 1,
+            StunVerdict::Refused(answer) => {
+                self.discarded.unauthenticated += 1;
+                if let Some((request, code, unknown)) = answer {
+                    self.refuse(now, &request, &from, code, &unknown);
+                }
+            }
+            StunVerdict::Request(request, remote_ufrag) => {
+                self.receive_request(now, &request, remote_ufrag, &from, known);
+            }
+            StunVerdict::Response(response) => self.receive_response(now, &response, known),
+            StunVerdict::Indication => match known.and_then(|id| self.connections.get_mut(&id)) {
+                Some(connection) => {
+                    connection.received_indication(now, &self.config, &mut self.connection_events);
+                }
+                None => self.discarded.unknown += 1,
+            },
+        }
+    }
+
+    fn receive_from_server(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        port_id: PortId,
+        remote: SocketAddr,
+    ) -> bool {
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        let consumed = self.sessions.iter_mut().any(|session| {
+            session.session.handle_server_packet(now, port_id, datagram, remote, &self.allocator, &mut io)
+        });
+        if consumed {
+            self.request_sort(IceSwitchReason::Unknown);
+        }
+        consumed
+    }
+
+    /// The peer's authenticated check (RFC 8445 section 7.3.1).
+    fn receive_request(
+        &mut self,
+        now: Instant,
+        request: &Message<'_>,
+        remote_ufrag: &str,
+        from: &RequestFrom<'_>,
+        known: Option<ConnectionId>,
+    ) {
+        match self.check_role_conflict(request, remote_ufrag, from) {
+            RoleConflict::None => {}
+            RoleConflict::WeSwitch => self.on_role_conflict(),
+            RoleConflict::PeerSwitches => {
+                self.send_error(request, from, error_code::ROLE_CONFLICT, &[]);
+                return;
+            }
+        }
+        let existing = known.and_then(|id| self.connections.get_mut(&id)).map(|connection| {
+            if connection.remote.username_fragment.is_empty() {
+                // A candidate that came without one, before the parameters.
+                remote_ufrag.clone_into(&mut connection.remote.username_fragment);
+            }
+            let same = connection.remote.username_fragment == remote_ufrag;
+            (connection.id(), same, connection.remote.generation)
+        });
+        let id = match existing {
+            Some((id, true, _)) => Some(id),
+            Some((_, false, generation)) => {
+                self.replace_by_new_generation(now, request, remote_ufrag, from, generation)
+            }
+            None => self.create_from_unknown_address(now, request, remote_ufrag, from),
+        };
+        let Some(id) = id else { return };
+        self.send_binding_response(request, from);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.stats.responses_sent += 1;
+            connection.received_ping(now, request, self.role, &self.config, &mut self.connection_events);
+        }
+        self.request_ping(now, id);
+    }
+
+    /// The same address under another user fragment: a new pair if that is of a newer generation (C25),
+    /// otherwise the right password with the wrong name.
+    fn replace_by_new_generation(
+        &mut self,
+        now: Instant,
+        request: &Message<'_>,
+        remote_ufrag: &str,
+        from: &RequestFrom<'_>,
+        existing: u32,
+    ) -> Option<ConnectionId> {
+        let (_, generation) = self.find_remote_ice_from_ufrag(remote_ufrag);
+        if generation <= existing {
+            self.discarded.unauthenticated += 1;
+            self.refuse(now, request, from, error_code::UNAUTHENTICATED, &[]);
+            return None;
+        }
+        self.create_from_unknown_address(now, request, remote_ufrag, from)
+    }
+
+    /// A check from an address of which nothing was signalled: a peer-reflexive candidate (RFC 8445 section
+    /// 7.3.1.3; C21).
+    fn create_from_unknown_address(
+        &mut self,
+        now: Instant,
+        request: &Message<'_>,
+        remote_ufrag: &str,
+        from: &RequestFrom<'_>,
+    ) -> Option<ConnectionId> {
+        let signalled = self.remote_candidates.iter().find(|known| {
+            known.candidate.address.ip() == Some(from.remote)
+                && known.candidate.username_fragment == remote_ufrag
+        });
+        let candidate = match signalled {
+            Some(known) => known.candidate.clone(),
+            None => {
+                let Some(priority) = request.priority() else {
+                    self.send_error(request, from, error_code::BAD_REQUEST, &[]);
+                    return None;
+                };
+                self.peer_reflexive_candidate(request, priority, remote_ufrag, from.remote)
+            }
+        };
+        let id = self.create_connection(now, from.port, &candidate)?;
+        self.request_sort(IceSwitchReason::NewConnectionFromUnknownRemoteAddress);
+        Some(id)
+    }
+
+    fn peer_reflexive_candidate(
+        &self,
+        request: &Message<'_>,
+        priority: u32,
+        remote_ufrag: &str,
+        remote: SocketAddr,
+    ) -> Candidate {
+        let (_, generation) = self.find_remote_ice_from_ufrag(remote_ufrag);
+        let info = request.goog_network_info().unwrap_or_default();
+        Candidate {
+            foundation: crc32fast::hash(format!("prflx|{remote}").as_bytes()).to_string(),
+            component: self.component,
+            protocol: IceProtocol::Udp,
+            priority,
+            address: CandidateAddress::Ip(remote),
+            candidate_type: CandidateType::Prflx,
+            related_address: None,
+            tcp_type: None,
+            username_fragment: remote_ufrag.to_owned(),
+            generation,
+            network_id: info.network_id,
+            network_cost: info.network_cost.min(999),
+            adapter_type: AdapterType::Unknown,
+            url: None,
+            relay_protocol: None,
+        }
+    }
+
+    fn check_role_conflict(
+        &self,
+        request: &Message<'_>,
+        remote_ufrag: &str,
+        from: &RequestFrom<'_>,
+    ) -> RoleConflict {
+        let theirs = match self.role {
+            IceRole::Controlling => request.ice_controlling(),
+            IceRole::Controlled => request.ice_controlled(),
+        };
+        let Some(theirs) = theirs else { return RoleConflict::None };
+        if theirs == self.tiebreaker && remote_ufrag == from.local_ufrag {
+            // Our own packet, looped back.
+            return RoleConflict::None;
+        }
+        let we_stay_controlling = self.tiebreaker > theirs;
+        match (self.role, we_stay_controlling) {
+            (IceRole::Controlling, true) | (IceRole::Controlled, false) => RoleConflict::PeerSwitches,
+            (IceRole::Controlling, false) | (IceRole::Controlled, true) => RoleConflict::WeSwitch,
+        }
+    }
+
+    fn receive_response(&mut self, now: Instant, response: &Message<'_>, known: Option<ConnectionId>) {
+        let Some(connection) = known.and_then(|id| self.connections.get_mut(&id)) else {
+            self.discarded.unknown += 1;
+            return;
+        };
+        let id = connection.id();
+        let outcome =
+            connection.received_response(now, response, self.role, &self.config, &mut self.connection_events);
+        match outcome {
+            PingOutcome::Ignored => self.discarded.unauthenticated += 1,
+            PingOutcome::Failed => {}
+            PingOutcome::Success(mapped, priority) => {
+                if let Some(mapped) = mapped {
+                    self.maybe_update_local_candidate(id, mapped, priority);
+                }
+            }
+        }
+    }
+
+    /// The peer saw us under another address than the local candidate's: that one's candidate, or a new
+    /// peer-reflexive one, is what this pair is made of (RFC 8445 section 7.2.5.3.1).
+    fn maybe_update_local_candidate(&mut self, id: ConnectionId, mapped: SocketAddr, priority: u32) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.local.address.ip() == Some(mapped) || mapped.port() == 0 {
+            return;
+        }
+        let Some(port) =
+            self.sessions.iter_mut().find_map(|session| session.session.port_mut(connection.port))
+        else {
+            return;
+        };
+        let base = port.base_mut();
+        let Some(host) = base.candidates.first().and_then(|host| host.address.ip()) else { return };
+        let found = base.candidates.iter().find(|candidate| candidate.address.ip() == Some(mapped));
+        let candidate = match found {
+            Some(candidate) => candidate.clone(),
+            None => {
+                let mut candidate = base.make_candidate(NewAddress {
+                    address: mapped,
+                    base: host,
+                    related: Some(host),
+                    candidate_type: CandidateType::Prflx,
+                    url: None,
+                });
+                candidate.priority = priority;
+                // Bounded: symmetric NATs give one address a peer, and the peer has signed for it.
+                if base.candidates.len() < crate::p2p_constants::MAX_REMOTE_CANDIDATES {
+                    base.candidates.push(candidate.clone());
+                }
+                candidate
+            }
+        };
+        connection.local = candidate;
+        self.request_sort(IceSwitchReason::ConnectStateChange);
+    }
+
+    fn send_binding_response(&mut self, request: &Message<'_>, from: &RequestFrom<'_>) {
+        let mut builder =
+            MessageBuilder::new(Class::SuccessResponse, Method::BINDING, request.transaction_id());
+        builder.add_xor_mapped_address(from.remote);
+        builder.integrity(short_term_key(from.local_pwd)).fingerprint();
+        let response = builder.finish();
+        if self.transmits.push(from.socket, from.remote, Ecn::NotEct, &response).is_err() {
+            tracing::debug!(target: "peerstack::ice", "a response found no room in the transmit queue");
+        }
+    }
+
+    /// Answers what did not authenticate, within bounds: whoever forges addresses gets little out of it.
+    fn refuse(
+        &mut self,
+        now: Instant,
+        request: &Message<'_>,
+        from: &RequestFrom<'_>,
+        code: u16,
+        unknown: &[u16],
+    ) {
+        let since = self.error_tokens_at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        if since >= Duration::from_secs(1) {
+            self.error_tokens = MAX_UNAUTHENTICATED_ERRORS_PER_SECOND;
+            self.error_tokens_at = Some(now);
+        }
+        if self.error_tokens == 0 {
+            self.discarded.over_limit += 1;
+            return;
+        }
+        self.error_tokens -= 1;
+        self.send_error(request, from, code, unknown);
+    }
+
+    fn send_error(&mut self, request: &Message<'_>, from: &RequestFrom<'_>, code: u16, unknown: &[u16]) {
+        let mut builder =
+            MessageBuilder::new(Class::ErrorResponse, Method::BINDING, request.transaction_id());
+        builder.add_error_code(code, error_code::reason(code));
+        if !unknown.is_empty() {
+            builder.add_unknown_attributes(unknown);
+        }
+        // Who did not authenticate cannot check a signature either (RFC 8489 section 9.1.3).
+        if !matches!(code, error_code::BAD_REQUEST | error_code::UNAUTHENTICATED) {
+            builder.integrity(short_term_key(from.local_pwd));
+        }
+        builder.fingerprint();
+        let response = builder.finish();
+        if self.transmits.push(from.socket, from.remote, Ecn::NotEct, &response).is_err() {
+            tracing::debug!(target: "peerstack::ice", "an error found no room in the transmit queue");
+        }
+    }
+
+    // ---- checks out
+
+    fn view(&self, now: Instant) -> IceControllerView<'_> {
+        IceControllerView { now, connections: &self.connections, role: self.role, state: self.legacy_state }
+    }
+
+    /// Begins the rhythm of checks with the first connection.
+    pub(super) fn maybe_start_pinging(&mut self, now: Instant) {
+        if self.ping_due.is_some() || self.connections.is_empty() {
+            return;
+        }
+        if self.controller.has_pingable_connection(&self.view(now)) {
+            self.check_and_ping(now);
+        } else {
+            // States change with time even when nothing can be checked.
+            self.ping_due = Some(now + self.config.check_receiving_interval());
+        }
+    }
+
+    /// One turn of the rhythm: lets time pass for all connections, then checks one.
+    pub(super) fn check_and_ping(&mut self, now: Instant) {
+        for connection in self.connections.values_mut() {
+            connection.update_state(now, &self.config, &mut self.connection_events);
+        }
+        self.settle(now);
+        if self.connections.is_empty() {
+            self.ping_due = None;
+            return;
+        }
+        let view = IceControllerView {
+            now,
+            connections: &self.connections,
+            role: self.role,
+            state: self.legacy_state,
+        };
+        let result = self.controller.select_connection_to_ping(&view, self.last_ping_sent);
+        if let Some(id) = result.connection {
+            self.ping_connection(now, id);
+        }
+        self.ping_due = Some(now + result.recheck_delay.max(Duration::from_millis(1)));
+    }
+
+    /// A check that cannot wait: of a pair that was never checked, or that the peer checked just now (the
+    /// triggered check of RFC 8445 section 7.3.1.4; C26). A few at once, then paced.
+    fn request_ping(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let wanted = connection.num_pings_sent() == 0
+            || (!connection.writable() && connection.last_ping_received() > connection.last_ping_sent());
+        if !wanted || !self.controller.is_pingable(&self.view(now), id) || !self.take_ping_token(now) {
+            return;
+        }
+        self.ping_connection(now, id);
+    }
+
+    pub(super) fn ping_what_is_new(&mut self, now: Instant) {
+        let fresh: Vec<ConnectionId> = self
+            .controller
+            .connections()
+            .iter()
+            .copied()
+            .filter(|id| self.connections.get(id).is_some_and(|connection| connection.num_pings_sent() == 0))
+            .take(PING_BURST as usize)
+            .collect();
+        for id in fresh {
+            self.request_ping(now, id);
+        }
+    }
+
+    /// One token a weak interval, a handful saved up.
+    fn take_ping_token(&mut self, now: Instant) -> bool {
+        let interval = self.config.ice_check_interval_weak_connectivity.max(Duration::from_millis(1));
+        let at = *self.ping_tokens_at.get_or_insert(now);
+        let earned = now.saturating_duration_since(at).as_micros() / interval.as_micros();
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(PING_BURST);
+            self.ping_tokens = self.ping_tokens.saturating_add(earned).min(PING_BURST);
+            self.ping_tokens_at = Some(now);
+        }
+        let granted = self.ping_tokens > 0;
+        self.ping_tokens = self.ping_tokens.saturating_sub(1);
+        granted
+    }
+
+    pub(super) fn ping_connection(&mut self, now: Instant, id: ConnectionId) {
+        let renomination = self.ice_parameters.as_ref().is_some_and(|ours| ours.renomination)
+            && self.remote_ice_parameters.last().is_some_and(|theirs| theirs.renomination);
+        let (mut use_candidate, mut nomination) = (false, 0);
+        if self.role == IceRole::Controlling {
+            if renomination {
+                nomination = if self.selected == Some(id) { self.nomination } else { 0 };
+            } else {
+                use_candidate = self.controller.get_use_candidate_attr(
+                    &self.view(now),
+                    id,
+                    self.config.nomination_mode,
+                    self.remote_ice_mode,
+                );
+            }
+        }
+        let options = PingOptions { role: self.role, tiebreaker: self.tiebreaker, use_candidate, nomination };
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.ping(now, &options, &self.config, &mut self.random, &mut self.transmits);
+            self.last_ping_sent = Some(now);
+            self.controller.mark_connection_pinged(id);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Sessions of gathering and what they tell. Answers to `MaybeStartGathering`, `OnPortReady` and
+//! `OnCandidatesReady` of libwebrtc's `p2p/base/p2p_transport_channel.cc`; runs on the network task.
+
+use std::time::Instant;
+
+use super::{P2PTransportChannel, Session};
+use crate::basic_port_allocator::{BasicPortAllocatorSession, SessionIo};
+use crate::port::PortId;
+use crate::{IceGatheringState, IceSwitchReason, IceTransportEvent, PortAllocatorSessionEvent};
+
+impl P2PTransportChannel {
+    /// A session for the current parameters unless there is one: the first, or after an ICE restart
+    /// (RFC 8445 section 9).
+    pub(super) fn start_gathering_if_needed(&mut self, now: Instant) {
+        let Some(parameters) = self.ice_parameters.clone() else {
+            tracing::warn!(target: "peerstack::ice", transport = %self.name, "no ICE parameters to gather with");
+            return;
+        };
+        let current = self.sessions.last().map(|session| &session.session.parameters);
+        if current.is_some_and(|now| now.ufrag == parameters.ufrag && now.pwd == parameters.pwd) {
+            return;
+        }
+        self.set_gathering_state(IceGatheringState::Gathering);
+        for session in &mut self.sessions {
+            session.session.stop_getting_ports();
+            // New connections are made from the new ports alone; those of old ones live on (S19).
+            session.session.prune_all_ports();
+            // What an ended session still says does not count any more.
+            while session.events.try_next().is_some() {}
+        }
+        let pruned: Vec<PortId> = std::mem::take(&mut self.ports);
+        self.mark_port_pruned(&pruned);
+        self.local_candidates.clear();
+        let mut session = BasicPortAllocatorSession::new(
+            &format!("{}/{}", self.name, self.component),
+            parameters,
+            self.sessions_made,
+            self.component,
+            self.config.step_delay,
+            self.config.stun_keepalive_interval,
+        );
+        self.sessions_made += 1;
+        let events = session.subscribe();
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        session.start_getting_ports(now, &mut self.allocator, &mut io);
+        self.sessions.push(Session { session, events });
+        self.remove_dead_sessions();
+    }
+
+    fn mark_port_pruned(&mut self, ports: &[PortId]) {
+        for connection in self.connections.values_mut() {
+            if ports.contains(&connection.port) {
+                connection.port_pruned = true;
+            }
+        }
+    }
+
+    /// Removes ports that are pruned and without connections, and old sessions without ports.
+    pub(super) fn remove_dead_sessions(&mut self) {
+        let last = self.sessions.len().saturating_sub(1);
+        let mut index = 0;
+        self.sessions.retain_mut(|session| {
+            session.session.remove_dead_ports(&mut self.io_requests);
+            let keep = index == last || !session.session.is_empty();
+            index += 1;
+            keep
+        });
+    }
+
+    pub(super) fn set_gathering_state(&mut self, state: IceGatheringState) {
+        if self.gathering_state != state {
+            self.gathering_state = state;
+            self.events.emit(IceTransportEvent::GatheringStateChange(state));
+        }
+    }
+
+    pub(super) fn on_session_event(&mut self, now: Instant, index: usize, event: PortAllocatorSessionEvent) {
+        let newest = index + 1 == self.sessions.len();
+        match event {
+            PortAllocatorSessionEvent::PortReady(port) if newest => self.on_port_ready(now, port),
+            PortAllocatorSessionEvent::PortReady(_) => {}
+            PortAllocatorSessionEvent::PortsPruned(ports) => {
+                self.ports.retain(|port| !ports.contains(port));
+                self.mark_port_pruned(&ports);
+                self.remove_dead_sessions();
+                self.request_sort(IceSwitchReason::Unknown);
+            }
+            PortAllocatorSessionEvent::CandidatesReady(candidates) if newest => {
+                for candidate in candidates {
+                    self.local_candidates.push(candidate.clone());
+                    self.events.emit(IceTransportEvent::CandidateGathered(candidate));
+                }
+            }
+            PortAllocatorSessionEvent::CandidatesReady(_) => {}
+            PortAllocatorSessionEvent::CandidateError(error) => {
+                self.events.emit(IceTransportEvent::CandidateError(error));
+            }
+            // Without continual gathering the peer is not told: a restart replaces them all (G38).
+            PortAllocatorSessionEvent::CandidatesRemoved(removed) => {
+                self.local_candidates.retain(|candidate| !removed.contains(candidate));
+            }
+            PortAllocatorSessionEvent::CandidatesAllocationDone if newest => {
+                self.set_gathering_state(IceGatheringState::Complete);
+            }
+            PortAllocatorSessionEvent::CandidatesAllocationDone => {}
+        }
+    }
+
+    /// A port can be paired: with every remote candidate there is.
+    fn on_port_ready(&mut self, now: Instant, port: PortId) {
+        self.ports.push(port);
+        let remotes: Vec<_> = self.remote_candidates.iter().map(|known| known.candidate.clone()).collect();
+        for remote in remotes {
+            self.create_connection(now, port, &remote);
+        }
+        self.request_sort(IceSwitchReason::NewConnectionFromLocalCandidate);
+    }
+
+    /// A strong pair ends gathering (G40).
+    pub(super) fn maybe_stop_port_allocator_sessions(&mut self) {
+        let strong = self.selected_connection().is_some_and(|connection| !connection.weak());
+        if !strong || self.config.gather_after_connected {
+            return;
+        }
+        if let Some(last) = self.sessions.last_mut()
+            && !last.session.is_stopped()
+        {
+            last.session.stop_getting_ports();
+        }
+    }
+}

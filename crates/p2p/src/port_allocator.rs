@@ -1,0 +1,107 @@
+//! What gathering is told and what it tells: servers, filters, limits, session events. Answers to libwebrtc's
+//! `p2p/base/port_allocator.h`; owned by the network task.
+
+use std::fmt;
+
+use peerstack_base::{AdapterType, PortRange};
+use peerstack_stun::ServerUrl;
+
+use crate::port::PortId;
+use crate::{Candidate, CandidateErrorEvent, p2p_constants};
+
+/// A STUN or TURN server (W3C `RTCIceServer`).
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct IceServer {
+    /// Ways to reach it.
+    pub urls: Vec<ServerUrl>,
+    /// User name, for TURN.
+    pub username: String,
+    /// Password, for TURN; a secret.
+    pub password: String,
+}
+
+impl fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // User names of TURN often hold a customer's name, and with the password they are the credentials.
+        f.debug_struct("IceServer").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
+/// Which candidates are used and told (libwebrtc `CF_*`; W3C `RTCIceTransportPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CandidateFilter {
+    /// Host candidates.
+    pub host: bool,
+    /// Server-reflexive candidates.
+    pub srflx: bool,
+    /// Relay candidates.
+    pub relay: bool,
+}
+
+impl CandidateFilter {
+    /// All.
+    pub const ALL: Self = Self { host: true, srflx: true, relay: true };
+    /// None.
+    pub const NONE: Self = Self { host: false, srflx: false, relay: false };
+    /// W3C's policy `relay`.
+    pub const RELAY: Self = Self { host: false, srflx: false, relay: true };
+}
+
+impl Default for CandidateFilter {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// What gathering is told.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PortAllocatorConfig {
+    /// Servers, in order of preference.
+    pub ice_servers: Vec<IceServer>,
+    /// Which candidates are used.
+    pub candidate_filter: CandidateFilter,
+    /// Local ports that may be used.
+    pub port_range: Option<PortRange>,
+    /// Whether loopback interfaces are used (G02).
+    pub allow_loopback: bool,
+    /// Adapters that are not used (G03).
+    pub network_ignore_mask: Vec<AdapterType>,
+    /// Costly networks are left out if there are others (G04).
+    pub disable_costly_networks: bool,
+    /// IPv6 networks that are used at most (G05).
+    pub max_ipv6_networks: usize,
+}
+
+impl Default for PortAllocatorConfig {
+    fn default() -> Self {
+        Self {
+            ice_servers: Vec::new(),
+            candidate_filter: CandidateFilter::ALL,
+            port_range: None,
+            allow_loopback: false,
+            network_ignore_mask: Vec::new(),
+            disable_costly_networks: false,
+            max_ipv6_networks: p2p_constants::DEFAULT_MAX_IPV6_NETWORKS,
+        }
+    }
+}
+
+/// What a session of gathering tells its transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortAllocatorSessionEvent {
+    /// A port can be paired.
+    PortReady(PortId),
+    /// Ports of a network that is gone.
+    PortsPruned(Vec<PortId>),
+    /// Candidates to be told to the peer.
+    CandidatesReady(Vec<Candidate>),
+    /// A server or address gave none.
+    CandidateError(CandidateErrorEvent),
+    /// Candidates that are gone.
+    CandidatesRemoved(Vec<Candidate>),
+    /// Nothing more will come.
+    CandidatesAllocationDone,
+}
+peerstack_base::layer_event!(PortAllocatorSessionEvent, "peerstack::ice::gathering");
