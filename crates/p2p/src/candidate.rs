@@ -210,7 +210,8 @@ pub fn candidate_priority(
 /// The priority of a pair (RFC 8445 section 6.1.2.3, T20).
 pub fn candidate_pair_priority(controlling: u32, controlled: u32) -> u64 {
     let (g, d) = (u64::from(controlling), u64::from(controlled));
-    (g.min(d) << 32) + 2 * g.max(d) + u64::from(g > d)
+    // Priorities above 2^31 - 1 break the RFC's rule, not us.
+    (g.min(d) << 32).saturating_add(2 * g.max(d) + u64::from(g > d))
 }
 
 /// The foundation of a candidate (RFC 8445 section 5.1.1.3): the same for the same type, base address,

@@ -1,1 +1,4 @@
-//! Tests.
+//! The transport over a virtual network.
+
+mod connecting;
+mod harness;
