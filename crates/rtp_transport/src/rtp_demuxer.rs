@@ -215,8 +215,13 @@ impl<S: Copy + Eq + Debug> RtpDemuxer<S> {
 
     /// SSRCs that were learned for a sink, in order.
     pub fn ssrcs_of(&self, sink: S) -> Vec<u32> {
-        let mut ssrcs: Vec<u32> =
-            self.learned.iter().chain(&self.by_ssrc).filter(|(_, s)| **s == sink).map(|(ssrc, _)| *ssrc).collect();
+        let mut ssrcs: Vec<u32> = self
+            .learned
+            .iter()
+            .chain(&self.by_ssrc)
+            .filter(|(_, s)| **s == sink)
+            .map(|(ssrc, _)| *ssrc)
+            .collect();
         ssrcs.sort_unstable();
         ssrcs.dedup();
         ssrcs

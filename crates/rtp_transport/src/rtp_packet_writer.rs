@@ -3,7 +3,8 @@
 
 use crate::header_extension_map::ExtensionIdMapping;
 use crate::rtp_packet::{
-    ExtensionForm, Extensions, FIXED_HEADER_LEN, ONE_BYTE_PROFILE, RtpError, RtpHeaderView, RtpPacket, TWO_BYTE_PROFILE,
+    ExtensionForm, Extensions, FIXED_HEADER_LEN, ONE_BYTE_PROFILE, RtpError, RtpHeaderView, RtpPacket,
+    TWO_BYTE_PROFILE,
 };
 
 /// An RTP header that owns what it says (RFC 3550 section 5.1).

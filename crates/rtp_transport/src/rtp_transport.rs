@@ -277,10 +277,8 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> RtpTransport<D, S> {
 
     /// Tells the route, with SRTP's bytes in its overhead.
     pub(crate) fn emit_route(&mut self, route: Option<NetworkRoute>, overhead: usize) {
-        let route = route.map(|route| NetworkRoute {
-            packet_overhead: route.packet_overhead + overhead,
-            ..route
-        });
+        let route =
+            route.map(|route| NetworkRoute { packet_overhead: route.packet_overhead + overhead, ..route });
         self.events.emit(RtpTransportEvent::NetworkRouteChange(route));
     }
 
@@ -441,4 +439,4 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> RtpTransportInternal for Rt
 
 #[cfg(test)]
 #[path = "rtp_transport_tests.rs"]
-mod tests;
+pub(crate) mod tests;

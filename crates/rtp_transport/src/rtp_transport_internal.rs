@@ -130,7 +130,12 @@ pub trait RtpTransportInternal {
     type Sink: Copy + Eq + Debug;
 
     /// Takes a datagram of one of ICE's sockets. Then drain [`poll_data`](Self::poll_data).
-    fn receive<'d>(&mut self, now: Instant, datagram: &'d mut [u8], meta: &ReceiveMeta) -> Received<'d, Self::Sink>;
+    fn receive<'d>(
+        &mut self,
+        now: Instant,
+        datagram: &'d mut [u8],
+        meta: &ReceiveMeta,
+    ) -> Received<'d, Self::Sink>;
 
     /// The next record of DTLS application data (SCTP), see [`DtlsTransportInternal::poll_data`].
     fn poll_data(&mut self) -> Option<&[u8]> {

@@ -198,6 +198,7 @@ pub trait SrtpBackend: Send + fmt::Debug {
     fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError>;
 
     /// Forgets what is known of a source, its replay state included (D19). Returns whether there was anything.
+    /// For what is received only: a sender that forgot would use the same indices again.
     fn remove_stream(&mut self, ssrc: u32) -> bool;
 }
 

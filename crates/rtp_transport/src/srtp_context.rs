@@ -204,4 +204,4 @@ pub(crate) fn rtcp_ssrc(packet: &[u8]) -> Result<u32, SrtpError> {
 
 #[cfg(test)]
 #[path = "srtp_context_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -51,7 +51,7 @@ pub(crate) fn rtp_with(
         ssrc,
         ..RtpFields::default()
     };
-    let mut packet = vec![0; 256];
+    let mut packet = vec![0; 2048];
     let len = write_rtp_header(&mut packet, &fields, [].into_iter(), extensions.iter().copied()).unwrap();
     packet.truncate(len);
     packet.extend_from_slice(payload);

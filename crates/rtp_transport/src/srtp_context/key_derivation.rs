@@ -48,10 +48,7 @@ impl AesCm {
 }
 
 /// `N` bytes of key for one use. The key derivation rate is 0: once per master key.
-pub(super) fn derive<const N: usize>(
-    master: &SrtpKey,
-    label: Label,
-) -> Result<zeroed::Secret<N>, SrtpError> {
+pub(super) fn derive<const N: usize>(master: &SrtpKey, label: Label) -> Result<zeroed::Secret<N>, SrtpError> {
     let mut iv = [0; 16];
     // A salt of 96 bits is moved to the left of the 112 (RFC 7714 section 11).
     iv.iter_mut().zip(master.salt()).for_each(|(to, from)| *to = *from);
@@ -101,10 +98,15 @@ mod tests {
         let iv: [u8; 16] = hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD0000").try_into().unwrap();
         let mut stream = vec![0; 0xFF02 * 16];
         cipher.apply(&iv, &mut stream).unwrap();
-        assert_eq!(stream[..32].to_vec(), hex("E03EAD0935C95E80E166B16DD92B4EB4D23513162B02D0F72A43A2FE4A5F97AB"));
+        assert_eq!(
+            stream[..32].to_vec(),
+            hex("E03EAD0935C95E80E166B16DD92B4EB4D23513162B02D0F72A43A2FE4A5F97AB")
+        );
         assert_eq!(
             stream[0xFEFF * 16..].to_vec(),
-            hex("EC8CDF7398607CB0F2D21675EA9EA1E4362B7C3C6773516318A077D7FC5073AE6A2CC3787889374FBEB4C81B17BA6C44")
+            hex(
+                "EC8CDF7398607CB0F2D21675EA9EA1E4362B7C3C6773516318A077D7FC5073AE6A2CC3787889374FBEB4C81B17BA6C44"
+            )
         );
     }
 }
