@@ -1,4 +1,6 @@
 //! The transport over a virtual network.
 
 mod connecting;
+mod gathering;
 mod harness;
+mod nat;
