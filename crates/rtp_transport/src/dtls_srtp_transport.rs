@@ -66,24 +66,41 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> DtlsSrtpTransport<D, S> {
 
     /// Installs the keys that are there and not yet installed.
     fn maybe_setup_dtls_srtp(&mut self) {
-        if !self.srtp.rtp_keys_installed() {
-            if let Some((send, receive)) = self.exported(self.srtp.rtp_dtls()) {
-                self.setup_error = self.srtp.set_rtp_keys(&send, &receive).err();
-            }
+        // What failed once fails again with the same keys.
+        if self.setup_error.is_some() {
+            return;
         }
-        if self.srtp.rtp.rtcp_apart() && !self.srtp.rtcp_keys_installed() {
-            if let Some((send, receive)) = self.srtp.rtcp_dtls().and_then(|dtls| self.exported(dtls)) {
-                self.setup_error = self.srtp.set_rtcp_keys(&send, &receive).err();
-            }
+        if let Err(error) = self.try_setup_dtls_srtp() {
+            tracing::warn!(target: "peerstack::rtp", %error, "the keys of DTLS cannot be used");
+            self.setup_error = Some(error);
         }
     }
 
-    fn exported(&self, dtls: &D) -> Option<(SrtpKey, SrtpKey)> {
-        // What failed once fails again with the same keys.
-        if self.setup_error.is_some() || dtls.state() != DtlsTransportState::Connected || !dtls.writable() {
-            return None;
+    fn try_setup_dtls_srtp(&mut self) -> Result<(), SrtpError> {
+        if !self.srtp.rtp_keys_installed()
+            && let Some((send, receive)) = exported(self.srtp.rtp_dtls())?
+        {
+            self.srtp.set_rtp_keys(&send, &receive)?;
         }
-        SrtpKey::from_dtls(&dtls.srtp_keying_material()?, dtls.role()?).ok()
+        if self.srtp.rtp.rtcp_apart()
+            && !self.srtp.rtcp_keys_installed()
+            && let Some(dtls) = self.srtp.rtcp_dtls()
+            && let Some((send, receive)) = exported(dtls)?
+        {
+            self.srtp.set_rtcp_keys(&send, &receive)?;
+        }
+        Ok(())
+    }
+}
+
+/// The keys of a transport that is connected and writable.
+fn exported(dtls: &impl DtlsTransportInternal) -> Result<Option<(SrtpKey, SrtpKey)>, SrtpError> {
+    if dtls.state() != DtlsTransportState::Connected || !dtls.writable() {
+        return Ok(None);
+    }
+    match (dtls.srtp_keying_material(), dtls.role()) {
+        (Some(material), Some(role)) => SrtpKey::from_dtls(&material, role).map(Some),
+        _ => Ok(None),
     }
 }
 

@@ -29,6 +29,9 @@ const UNAMBIGUOUS: u64 = 0x8000 - REPLAY_WINDOW;
 /// Packets of sources not seen yet that one context is used for: it keeps a state for each.
 const MAX_PROBES: usize = 1024;
 
+/// An index, and what the replay window says of it.
+type CheckedIndex = (u64, Result<(), SrtpError>);
+
 /// One source: what the crate knows of it, and which indices were seen.
 struct Stream {
     context: Context,
@@ -130,11 +133,7 @@ impl WebrtcSrtpBackend {
     }
 
     /// The index of a packet and what the window says of it; `None` for a source not seen yet.
-    fn check_rtp(
-        &self,
-        ssrc: u32,
-        sequence_number: u16,
-    ) -> Result<Option<(u64, Result<(), SrtpError>)>, SrtpError> {
+    fn check_rtp(&self, ssrc: u32, sequence_number: u16) -> Result<Option<CheckedIndex>, SrtpError> {
         let Some(stream) = self.rtp_streams.get(&ssrc) else {
             return if self.rtp_streams.len() < MAX_SSRCS { Ok(None) } else { Err(SrtpError::TooManySsrcs) };
         };
