@@ -3,14 +3,34 @@
 
 #![forbid(unsafe_code)]
 
+mod bundle_manager;
+mod bundle_validation;
 mod codec;
+mod codec_comparators;
+mod jsep_transport;
+mod jsep_transport_collection;
 mod jsep_transport_controller;
+mod media_session;
 mod session_description;
+#[cfg(test)]
+mod test_sdp;
+mod transport_description_factory;
 pub mod webrtc_sdp;
 
-pub use codec::{Codec, FeedbackParam};
+pub use bundle_manager::BundlePolicy;
+pub use codec::{
+    ABS_SEND_TIME_URI, AUDIO_LEVEL_URI, Codec, FeedbackParam, MID_URI, REPAIRED_RID_URI, RID_URI,
+    default_audio_codecs, default_header_extensions, default_video_codecs,
+};
+pub use jsep_transport::{JsepTransport, RtpProtection, RtpTransportKind};
+pub use jsep_transport_collection::TransportId;
 pub use jsep_transport_controller::{
-    IceConnectionState, IceGatheringState, LegacyIceConnectionState, PeerConnectionState,
+    CreateTransport, IceConnectionState, IceGatheringState, JsepError, JsepTransportController,
+    JsepTransportControllerConfig, JsepTransportControllerEvent, JsepTransportFactory,
+    LegacyIceConnectionState, PeerConnectionState, TransportSink,
+};
+pub use media_session::{
+    MediaDescriptionOptions, MediaSessionDescriptionFactory, MediaSessionError, MediaSessionOptions,
 };
 pub use session_description::{
     Bandwidth, BandwidthType, ContentGroup, ContentInfo, DEFAULT_MAX_MESSAGE_SIZE, GROUP_SEMANTICS_BUNDLE,

@@ -1,0 +1,131 @@
+//! What our offers and answers say of a transport: ICE parameters, fingerprint, `setup`.
+//!
+//! Part of the JsepTransportController, on the network task. RFC 9429 sections 5.2 and 5.3, RFC 8839 section
+//! 5.4. Answers to libwebrtc's `p2p/base/transport_description_factory.h`.
+
+use peerstack_base::Random;
+use peerstack_dtls::{DtlsFingerprint, DtlsRole};
+use peerstack_p2p::{ConnectionRole, IceMode, IceParameters};
+
+use crate::TransportDescription;
+use crate::jsep_transport::answer_setup;
+
+/// Characters of a user fragment that we make (T14, libwebrtc `ICE_UFRAG_LENGTH`).
+pub(crate) const ICE_UFRAG_LEN: usize = 4;
+/// Characters of a password that we make (T14, libwebrtc `ICE_PWD_LENGTH`).
+pub(crate) const ICE_PWD_LEN: usize = 24;
+
+/// Makes transport descriptions (libwebrtc `TransportDescriptionFactory`).
+#[derive(Debug)]
+pub(crate) struct TransportDescriptionFactory {
+    random: Random,
+    renomination: bool,
+}
+
+impl TransportDescriptionFactory {
+    /// `renomination` adds the ICE option of that name.
+    pub(crate) fn new(random: Random, renomination: bool) -> Self {
+        Self { random, renomination }
+    }
+
+    /// For an offer. `current` is what our side said last of this transport: user fragment and password stay
+    /// unless `restart` (J03).
+    pub(crate) fn create_offer(
+        &mut self,
+        current: Option<&TransportDescription>,
+        restart: bool,
+        fingerprints: Vec<DtlsFingerprint>,
+    ) -> TransportDescription {
+        let setup = (!fingerprints.is_empty()).then_some(ConnectionRole::Actpass);
+        self.create(current, restart, fingerprints, setup)
+    }
+
+    /// For an answer to what the offer says of the transport; `role` is the DTLS role we have already.
+    pub(crate) fn create_answer(
+        &mut self,
+        offer: &TransportDescription,
+        current: Option<&TransportDescription>,
+        restart: bool,
+        fingerprints: Vec<DtlsFingerprint>,
+        role: Option<DtlsRole>,
+    ) -> TransportDescription {
+        let setup = (!fingerprints.is_empty()).then(|| answer_setup(offer.setup, role));
+        self.create(current, restart, fingerprints, setup)
+    }
+
+    fn create(
+        &mut self,
+        current: Option<&TransportDescription>,
+        restart: bool,
+        fingerprints: Vec<DtlsFingerprint>,
+        setup: Option<ConnectionRole>,
+    ) -> TransportDescription {
+        let kept = current.and_then(|current| current.ice.clone()).filter(|_| !restart);
+        let ice = kept.unwrap_or_else(|| IceParameters {
+            ufrag: self.random.ice_string(ICE_UFRAG_LEN),
+            pwd: self.random.ice_string(ICE_PWD_LEN),
+            renomination: false,
+        });
+        let mut ice_options = vec!["trickle".to_owned()];
+        if self.renomination {
+            ice_options.push("renomination".to_owned());
+        }
+        TransportDescription {
+            ice: Some(IceParameters { renomination: self.renomination, ..ice }),
+            ice_options,
+            ice_mode: IceMode::Full,
+            fingerprints,
+            setup,
+            candidates: Vec::new(),
+            end_of_candidates: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint() -> Vec<DtlsFingerprint> {
+        vec![DtlsFingerprint { algorithm: "sha-256".to_owned(), value: vec![7; 32] }]
+    }
+
+    /// J03, T14: parameters stay unless restarted; trickle always; renomination only if enabled.
+    #[test]
+    fn ice_parameters_stay_unless_restarted() {
+        for renomination in [false, true] {
+            let mut factory = TransportDescriptionFactory::new(Random::from_seed(1), renomination);
+            let first = factory.create_offer(None, false, fingerprint());
+            let ice = first.ice.clone().unwrap();
+            assert_eq!((ice.ufrag.len(), ice.pwd.len(), ice.renomination), (4, 24, renomination));
+            assert!(ice.is_valid());
+            assert!(first.has_option("trickle"));
+            assert_eq!(first.has_option("renomination"), renomination);
+            assert_eq!(factory.create_offer(Some(&first), false, fingerprint()), first);
+            let restarted = factory.create_offer(Some(&first), true, fingerprint()).ice.unwrap();
+            assert!(restarted.ufrag != ice.ufrag && restarted.pwd != ice.pwd);
+            let answer = factory.create_answer(&first, Some(&first), false, fingerprint(), None);
+            assert_eq!(answer.ice, Some(ice));
+            assert_eq!(answer.ice_options, first.ice_options);
+        }
+    }
+
+    /// J01: actpass is offered; answered with the role we have, or active.
+    #[test]
+    fn setup_is_offered_and_answered() {
+        let mut factory = TransportDescriptionFactory::new(Random::from_seed(1), false);
+        let offer = factory.create_offer(None, false, fingerprint());
+        assert_eq!(offer.setup, Some(ConnectionRole::Actpass));
+        for (role, setup) in [
+            (None, ConnectionRole::Active),
+            (Some(DtlsRole::Client), ConnectionRole::Active),
+            (Some(DtlsRole::Server), ConnectionRole::Passive),
+        ] {
+            let answer = factory.create_answer(&offer, None, false, fingerprint(), role);
+            assert_eq!(answer.setup, Some(setup), "{role:?}");
+        }
+        // Without DTLS there is nothing to set up.
+        assert_eq!(factory.create_offer(None, false, Vec::new()).setup, None);
+        assert_eq!(factory.create_answer(&offer, None, false, Vec::new(), None).setup, None);
+    }
+}
