@@ -189,6 +189,14 @@ impl Certificate {
         Ok(Self(Arc::new(Inner { der, private_key: key.serialize_der(), algorithm, expires })))
     }
 
+    /// A certificate that need not fit its key, to see what peers make of it.
+    #[cfg(test)]
+    pub(crate) fn from_parts(der: Vec<u8>, key: &KeyPair) -> Self {
+        let private_key = key.serialize_der();
+        let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 33);
+        Self(Arc::new(Inner { der, private_key, algorithm: KeyAlgorithm::EcdsaP256, expires }))
+    }
+
     /// The certificate in DER.
     pub fn der(&self) -> &[u8] {
         &self.0.der

@@ -10,14 +10,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dimpl::crypto::aws_lc_rs;
-use dimpl::{Config, Dtls, DtlsCertificate, Error, Output, SrtpProfile, UnexpectedMessageError};
+use dimpl::{
+    Config, Dtls, DtlsCertificate, Error, Output, ProtocolVersion, SrtpProfile, UnexpectedMessageError,
+};
 use peerstack_base::Counter;
+use x509_cert::der::Decode;
+use x509_cert::spki::ObjectIdentifier;
 
 use crate::dtls_engine::{
     DtlsEngine, DtlsEngineConfig, DtlsEngineError, DtlsEngineOutput, DtlsSession, DtlsVersion,
     MAX_HANDSHAKE_DATAGRAM,
 };
-use crate::handshake_record::{cipher_suite_name, server_hello_cipher_suite};
+use crate::handshake_reassembler::HandshakeReassembler;
+use crate::handshake_record::{
+    CERTIFICATE, CERTIFICATE_VERIFY, CLIENT_HELLO, CLIENT_KEY_EXCHANGE, Fragment, HANDSHAKE, SERVER_HELLO,
+    cipher_suite_name, fragments, pieces, records, server_hello_cipher_suite,
+};
 use crate::{DtlsRole, SrtpKeyingMaterial, SrtpProtectionProfile};
 
 /// Datagrams with pieces of messages that cannot be read yet, at most; the next is fatal to `dimpl`.
@@ -29,14 +37,29 @@ const MAX_QUEUE_TX: usize = 64;
 const POLL_BUFFER: usize = MAX_HANDSHAKE_DATAGRAM * (MAX_QUEUE_RX + 2);
 /// The buffer after the handshake; it grows when a larger record comes.
 const CONNECTED_POLL_BUFFER: usize = 2048;
-/// Longer than the transport gives a handshake, so that it is the transport that ends one.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(120);
-/// Doubling from 50 ms this many retransmissions outlast [`HANDSHAKE_TIMEOUT`].
-const FLIGHT_RETRIES: usize = 24;
+/// As long as `dimpl` allows: the transport ends a handshake, by its own clock.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3650 * DAY);
+/// Enough to go on until the transport ends the handshake.
+const FLIGHT_RETRIES: usize = 30;
 /// A timeout farther away than this means none: `dimpl` says ten years.
-const NO_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+const NO_TIMEOUT: Duration = Duration::from_secs(9 * 365 * DAY);
+const DAY: u64 = 24 * 3600;
+/// Retransmissions double their distance up to this. RFC 6347 section 4.2.4.1 would go on to 60 s; with a loss
+/// of 30 % each way one handshake in a hundred would then take longer than a person waits. A flight is few
+/// datagrams, and ICE has shown that the path exists.
+const MAX_BACKOFF: Duration = Duration::from_millis(1600);
 /// Datagrams kept by a client that came before the ServerHello.
 const MAX_EARLY: usize = 4;
+/// A plaintext handshake message in pieces is refused beyond this size, so that it fits a record.
+const MAX_MESSAGE: usize = 16_000;
+/// No plaintext handshake message of a first handshake has a higher number.
+const MAX_MESSAGE_SEQ: u16 = 15;
+/// Records of a datagram that `dimpl` reads; with more it drops the datagram.
+const MAX_RECORDS: usize = 8;
+/// Bytes that headers and the tag of a handshake record take.
+const OVERHEAD: usize = 64;
+/// Datagrams our own certificate may take: `dimpl` panics on a flight of more than twelve.
+const MAX_CERTIFICATE_DATAGRAMS: usize = 4;
 /// The largest record of application data (RFC 8446 section 5.1).
 const MAX_PLAINTEXT: usize = 1 << 14;
 
@@ -46,12 +69,22 @@ pub(crate) struct DimplEngine {
     role: DtlsRole,
     srtp_profiles: Vec<SrtpProtectionProfile>,
     buffer: Vec<u8>,
+    /// When `dimpl` wants to be called, by its clock.
     timeout: Option<Instant>,
+    /// When it is called at the latest, by ours: see [`MAX_BACKOFF`].
+    latest: Option<Instant>,
+    max_backoff: Duration,
+    /// How far `dimpl`'s clock is ahead of ours. It knows no bound on its doubling, so its clock is put forward
+    /// when one of its waits grows too long.
+    ahead: Duration,
     now: Instant,
     connected: bool,
     closed: bool,
     cipher_suite: Option<u16>,
     early: Vec<Vec<u8>>,
+    reassembler: HandshakeReassembler,
+    /// Something that may begin or answer a handshake has come.
+    hello_seen: bool,
     dropped: Counter,
 }
 
@@ -76,6 +109,13 @@ impl DimplEngine {
             return Err(DtlsEngineError::Configuration(
                 "dimpl speaks no SRTP profile of AES_CM_128_HMAC_SHA1_32".into(),
             ));
+        }
+        let size = config.certificate.der().len();
+        if size > MAX_CERTIFICATE_DATAGRAMS * config.mtu.saturating_sub(OVERHEAD) {
+            return Err(DtlsEngineError::Configuration(format!(
+                "our certificate of {size} bytes is too large for datagrams of {} bytes",
+                config.mtu
+            )));
         }
         let mut builder = Config::builder()
             .with_crypto_provider(aws_lc_rs::default_provider())
@@ -111,15 +151,72 @@ impl DimplEngine {
             srtp_profiles: profiles,
             buffer: vec![0; POLL_BUFFER],
             timeout: None,
+            latest: None,
+            max_backoff: MAX_BACKOFF.max(config.retransmit_after),
+            ahead: Duration::ZERO,
             now,
             connected: false,
             closed: false,
             cipher_suite: None,
             early: Vec::new(),
+            reassembler: HandshakeReassembler::new(MAX_MESSAGE),
+            hello_seen: false,
             dropped: Counter::default(),
         };
         engine.handle_timeout(now)?;
         Ok(engine)
+    }
+
+    /// Lets `dimpl` meet whole plaintext handshake messages only, of which it can have use: as a DTLS 1.2 server
+    /// it never finishes a ClientHello that was cut elsewhere when it was sent again (which is what Firefox
+    /// does), and thirty-one pieces it cannot use yet are fatal.
+    fn feed_handshake(&mut self, datagram: &[u8]) -> Result<(), DtlsEngineError> {
+        let (mut whole, mut parsed, mut count) = (Vec::with_capacity(datagram.len()), 0, 0);
+        for record in records(datagram) {
+            parsed += record.bytes.len();
+            if count == MAX_RECORDS {
+                self.feed(&std::mem::take(&mut whole))?;
+                count = 0;
+            }
+            count += 1;
+            if record.content_type != HANDSHAKE || record.epoch != 0 {
+                whole.extend_from_slice(record.bytes);
+                continue;
+            }
+            if !fragments(record.payload).all(|fragment| self.may_come(&fragment)) {
+                self.dropped.add(record.bytes.len());
+                continue;
+            }
+            self.hello_seen = true;
+            if fragments(record.payload).all(|fragment| fragment.body.len() == fragment.length) {
+                whole.extend_from_slice(record.bytes);
+                continue;
+            }
+            for fragment in fragments(record.payload) {
+                if let Some(record) = self.reassembler.push(&record, &fragment) {
+                    whole.extend_from_slice(&record);
+                }
+            }
+        }
+        // What is left has the short header of DTLS 1.3, or is noise.
+        whole.extend_from_slice(datagram.get(parsed..).unwrap_or_default());
+        if whole.is_empty() { Ok(()) } else { self.feed(&whole) }
+    }
+
+    /// Whether a plaintext message may come from a peer now. What may not would stay in `dimpl`'s queue, and be
+    /// fatal when the handshake is done.
+    fn may_come(&self, fragment: &Fragment<'_>) -> bool {
+        let kind = fragment.message_type;
+        let version = self.dtls.protocol_version();
+        let allowed = match (self.role, version) {
+            (DtlsRole::Server, Some(ProtocolVersion::DTLS1_2)) if self.hello_seen => {
+                [CLIENT_HELLO, CERTIFICATE, CLIENT_KEY_EXCHANGE, CERTIFICATE_VERIFY].contains(&kind)
+            }
+            (DtlsRole::Server, _) => kind == CLIENT_HELLO,
+            (DtlsRole::Client, Some(ProtocolVersion::DTLS1_3)) => kind == SERVER_HELLO,
+            (DtlsRole::Client, _) => ![CLIENT_HELLO, CLIENT_KEY_EXCHANGE, CERTIFICATE_VERIFY].contains(&kind),
+        };
+        allowed && fragment.message_seq <= MAX_MESSAGE_SEQ
     }
 
     fn feed(&mut self, datagram: &[u8]) -> Result<(), DtlsEngineError> {
@@ -128,12 +225,14 @@ impl DimplEngine {
             // Says no more than that this is not the ServerHello; the association is intact.
             Err(Error::UnexpectedMessage(UnexpectedMessageError::UnrecognizedAutoServerResponse)) => {
                 self.dropped.add(datagram.len());
-                if self.early.len() < MAX_EARLY && !self.early.iter().any(|known| known == datagram) {
+                let handshake = datagram.first().is_some_and(|first| *first == HANDSHAKE || first >> 5 == 1);
+                let new = !self.early.iter().any(|known| known == datagram);
+                if handshake && new && self.early.len() < MAX_EARLY {
                     self.early.push(datagram.to_vec());
                 }
                 return Ok(());
             }
-            Err(error) => return Err(self.fatal(&error)),
+            Err(error) => return Err(self.why(&error)),
         }
         if self.role == DtlsRole::Client
             && !self.connected
@@ -142,6 +241,25 @@ impl DimplEngine {
             self.cipher_suite = Some(suite);
         }
         Ok(())
+    }
+
+    /// Tells a certificate that cannot be used from other reasons: both may come in one datagram.
+    fn why(&mut self, error: &Error) -> DtlsEngineError {
+        let mut outputs = if self.connected { 0 } else { MAX_QUEUE_TX };
+        while outputs > 0 {
+            outputs -= 1;
+            match self.dtls.poll_output(&mut self.buffer) {
+                Output::PeerCert(der) => {
+                    if let Err(error) = check_key(der) {
+                        self.closed = true;
+                        return error;
+                    }
+                }
+                Output::Timeout(_) | Output::BufferTooSmall { .. } => break,
+                _ => {}
+            }
+        }
+        self.fatal(error)
     }
 
     fn fatal(&mut self, error: &Error) -> DtlsEngineError {
@@ -155,7 +273,7 @@ impl DimplEngine {
 
     fn session(&self) -> DtlsSession {
         let version = match self.dtls.protocol_version() {
-            Some(version) if version == dimpl::ProtocolVersion::DTLS1_3 => DtlsVersion::Dtls13,
+            Some(version) if version == ProtocolVersion::DTLS1_3 => DtlsVersion::Dtls13,
             _ => DtlsVersion::Dtls12,
         };
         // A suite of the other version would be a forged ServerHello's.
@@ -175,11 +293,15 @@ impl DtlsEngine for DimplEngine {
             return Ok(());
         }
         self.handle_timeout(now)?;
-        self.feed(datagram)?;
+        if self.connected {
+            // One by one: dimpl drops a datagram whole that has noise behind its records, and marks them read.
+            return pieces(datagram).try_for_each(|piece| self.feed(piece));
+        }
+        self.feed_handshake(datagram)?;
         // The ServerHello has come: what came before it can be read now.
         if !self.early.is_empty() && self.dtls.protocol_version().is_some() {
             for datagram in std::mem::take(&mut self.early) {
-                self.feed(&datagram)?;
+                self.feed_handshake(&datagram)?;
             }
         }
         Ok(())
@@ -191,7 +313,15 @@ impl DtlsEngine for DimplEngine {
         }
         // dimpl's clock must not run backwards.
         self.now = self.now.max(now);
-        self.dtls.handle_timeout(self.now).map_err(|error| self.fatal(&error))
+        let mut clock = self.now + self.ahead;
+        if let (Some(timeout), Some(latest)) = (self.timeout, self.latest)
+            && latest <= self.now
+            && timeout > clock
+        {
+            self.ahead += timeout - clock;
+            clock = timeout;
+        }
+        self.dtls.handle_timeout(clock).map_err(|error| self.fatal(&error))
     }
 
     fn poll(&mut self) -> Result<DtlsEngineOutput<'_>, DtlsEngineError> {
@@ -200,7 +330,11 @@ impl DtlsEngine for DimplEngine {
             let needed = match self.dtls.poll_output(&mut self.buffer) {
                 Output::BufferTooSmall { needed } => needed,
                 Output::Timeout(at) => {
-                    self.timeout = (at < self.now + NO_TIMEOUT).then_some(at);
+                    let timeout = (at < self.now + self.ahead + NO_TIMEOUT).then_some(at);
+                    if timeout != self.timeout {
+                        self.timeout = timeout;
+                        self.latest = timeout.map(|_| self.now + self.max_backoff);
+                    }
                     return Ok(DtlsEngineOutput::Idle);
                 }
                 Output::Packet(packet) => {
@@ -217,6 +351,10 @@ impl DtlsEngine for DimplEngine {
                 Output::PeerCert(der) => {
                     let length = der.len();
                     let der = self.buffer.get(..length).unwrap_or_default();
+                    if let Err(error) = check_key(der) {
+                        self.closed = true;
+                        return Err(error);
+                    }
                     return Ok(DtlsEngineOutput::PeerCertificate(der));
                 }
                 Output::Connected => {
@@ -256,7 +394,11 @@ impl DtlsEngine for DimplEngine {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        if self.closed { None } else { self.timeout }
+        if self.closed {
+            return None;
+        }
+        let timeout = self.timeout?.checked_sub(self.ahead)?;
+        Some(self.latest.map_or(timeout, |latest| latest.min(timeout)))
     }
 
     fn send(&mut self, now: Instant, data: &[u8]) -> Result<(), DtlsEngineError> {
@@ -281,6 +423,18 @@ impl DtlsEngine for DimplEngine {
             let _ = self.dtls.close();
         }
     }
+}
+
+/// `dimpl` verifies ECDSA signatures alone, and does not say that it is the key it cannot use.
+fn check_key(der: &[u8]) -> Result<(), DtlsEngineError> {
+    const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+    let certificate = x509_cert::Certificate::from_der(der)
+        .map_err(|error| DtlsEngineError::Certificate(error.to_string()))?;
+    let algorithm = certificate.tbs_certificate().subject_public_key_info().algorithm.oid;
+    if algorithm == EC_PUBLIC_KEY {
+        return Ok(());
+    }
+    Err(DtlsEngineError::Certificate(format!("its key is of kind {algorithm}, not ECDSA")))
 }
 
 fn supported(profile: SrtpProtectionProfile) -> bool {

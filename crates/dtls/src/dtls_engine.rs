@@ -61,6 +61,9 @@ pub enum DtlsEngineError {
     /// The handshake took longer than it may.
     #[error("the DTLS handshake timed out")]
     Timeout,
+    /// The handshake was not done some seconds after a plaintext fatal alert (RFC 8446 section 6.2).
+    #[error("the peer, or somebody in its name, refused the DTLS handshake with alert {0}")]
+    Alert(u8),
     /// What came from the peer, or from somebody in its name, ended the association.
     #[error("the DTLS association failed: {0}")]
     Protocol(String),

@@ -14,7 +14,7 @@ use crate::dimpl_engine::DimplEngine;
 use crate::dtls_engine::{
     DtlsEngine, DtlsEngineConfig, DtlsEngineError, DtlsEngineOutput, DtlsSession, MAX_HANDSHAKE_DATAGRAM,
 };
-use crate::handshake_record::is_client_hello;
+use crate::handshake_record::{ALERT, Record, is_client_hello, pieces, records};
 use crate::{
     DtlsEngineKind, DtlsFingerprint, DtlsRole, DtlsTransportConfig, DtlsTransportEvent,
     DtlsTransportInternal, DtlsTransportState, SrtpKeyingMaterial,
@@ -24,12 +24,17 @@ use crate::{
 const MAX_EARLY_HELLOS: usize = 4;
 /// A handshake that takes longer has failed.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a handshake is given after a fatal alert that nobody has authenticated: the real one goes on meanwhile
+/// if the alert was forged.
+const ALERT_GRACE: Duration = Duration::from_secs(5);
 /// How often an association that broke before it was authenticated is begun anew.
 const MAX_RESTARTS: u32 = 8;
 /// Bounds of the first retransmission, which is twice ICE's round-trip time (libwebrtc `kMinHandshakeTimeoutMs`
 /// and `kMaxHandshakeTimeoutMs`).
 const MIN_RETRANSMIT: Duration = Duration::from_millis(50);
 const MAX_RETRANSMIT: Duration = Duration::from_secs(3);
+/// The smallest datagrams a handshake is cut into: IPv4's minimum of 576 less headers.
+const MIN_MTU: usize = 512;
 /// Application data that waits to be read, in bytes; what comes beyond it is lost, as on a network.
 const MAX_PENDING_DATA: usize = 1 << 20;
 
@@ -112,6 +117,8 @@ pub struct DtlsTransport<I> {
     session: Option<DtlsSession>,
     keys: Option<SrtpKeyingMaterial>,
     deadline: Option<Instant>,
+    /// A fatal alert that nobody has authenticated.
+    alert: Option<u8>,
     pending: PendingData,
     scratch: Vec<u8>,
     stats: DtlsTransportStats,
@@ -147,6 +154,7 @@ impl<I: IceTransport> DtlsTransport<I> {
             session: None,
             keys: None,
             deadline: None,
+            alert: None,
             pending: PendingData::default(),
             scratch: Vec::new(),
             stats: DtlsTransportStats::default(),
@@ -233,7 +241,7 @@ impl<I: IceTransport> DtlsTransport<I> {
             srtp_profiles: config.srtp_profiles.clone(),
             min_version: config.min_version,
             max_version: config.max_version,
-            mtu: config.mtu.clamp(256, MAX_HANDSHAKE_DATAGRAM),
+            mtu: config.mtu.clamp(MIN_MTU, MAX_HANDSHAKE_DATAGRAM),
             retransmit_after,
             // Another one for each attempt, or attempts would have the same hello random.
             seed: config.seed.map(|seed| seed.wrapping_add(u64::from(self.stats.restarts))),
@@ -254,7 +262,11 @@ impl<I: IceTransport> DtlsTransport<I> {
     /// One DTLS datagram from the peer.
     fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) {
         if self.engine.is_some() {
-            self.feed(now, datagram);
+            if self.state == DtlsTransportState::Connecting && has_plaintext_alert(datagram) {
+                self.feed_without_alerts(now, datagram);
+            } else {
+                self.feed(now, datagram);
+            }
             return self.pump(now);
         }
         // D02: the peer may begin before its answer has reached us.
@@ -264,6 +276,25 @@ impl<I: IceTransport> DtlsTransport<I> {
             self.early_hellos.push(datagram.to_vec());
         } else {
             self.stats.dropped.add(datagram.len());
+        }
+    }
+
+    /// Anybody can say that the handshake failed. Engines believe it and end; here it shortens the time the
+    /// handshake is given, and is the reason told when that is over.
+    fn feed_without_alerts(&mut self, now: Instant, datagram: &[u8]) {
+        for piece in pieces(datagram) {
+            match records(piece).next().filter(is_plaintext_alert) {
+                None => self.feed(now, piece),
+                Some(alert) => {
+                    if let &[2, description] = alert.payload {
+                        tracing::debug!(target: "peerstack::dtls", description, "plaintext fatal alert");
+                        let grace = now + ALERT_GRACE;
+                        self.alert = Some(description);
+                        self.deadline = Some(self.deadline.map_or(grace, |deadline| deadline.min(grace)));
+                    }
+                    self.stats.dropped.add(piece.len());
+                }
+            }
         }
     }
 
@@ -393,6 +424,7 @@ impl<I: IceTransport> DtlsTransport<I> {
     /// Not writable any more, then the state: in that order, as libwebrtc does.
     fn end_with(&mut self, state: DtlsTransportState) {
         self.deadline = None;
+        self.alert = None;
         if self.told_writable {
             self.told_writable = false;
             self.events.emit(DtlsTransportEvent::WritableState(false));
@@ -549,7 +581,7 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
     fn handle_timeout(&mut self, now: Instant) {
         self.ice.handle_timeout(now);
         if self.state == DtlsTransportState::Connecting && self.deadline.is_some_and(|at| at <= now) {
-            self.fail(&DtlsEngineError::Timeout);
+            self.fail(&self.alert.map_or(DtlsEngineError::Timeout, DtlsEngineError::Alert));
         }
         if let Some(engine) = &mut self.engine
             && engine.poll_timeout().is_some_and(|at| at <= now)
@@ -655,6 +687,14 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
         self.ice.close(now);
         self.events.emit(DtlsTransportEvent::Closed);
     }
+}
+
+fn is_plaintext_alert(record: &Record<'_>) -> bool {
+    record.content_type == ALERT && record.epoch == 0
+}
+
+fn has_plaintext_alert(datagram: &[u8]) -> bool {
+    records(datagram).any(|record| is_plaintext_alert(&record))
 }
 
 /// D10: what is not SRTP must not leave unsealed.

@@ -19,6 +19,12 @@ pub(crate) const APPLICATION_DATA: u8 = 23;
 pub(crate) const CLIENT_HELLO: u8 = 1;
 /// server_hello(2).
 pub(crate) const SERVER_HELLO: u8 = 2;
+/// certificate(11).
+pub(crate) const CERTIFICATE: u8 = 11;
+/// certificate_verify(15).
+pub(crate) const CERTIFICATE_VERIFY: u8 = 15;
+/// client_key_exchange(16).
+pub(crate) const CLIENT_KEY_EXCHANGE: u8 = 16;
 
 /// One record with the long header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +66,33 @@ fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
         bytes: bytes.get(..end)?,
     };
     Some((record, bytes.get(end..)?))
+}
+
+/// A datagram's records of either header form, one a piece; what has no readable length is one piece with all
+/// that follows.
+pub(crate) fn pieces(mut datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = match split_record(datagram) {
+            Some((record, _)) => record.bytes.len(),
+            None => unified_record(datagram).unwrap_or(datagram.len()),
+        };
+        let piece = datagram.get(..length).filter(|piece| !piece.is_empty())?;
+        datagram = datagram.get(length..).unwrap_or_default();
+        Some(piece)
+    })
+}
+
+/// Bytes of a record with DTLS 1.3's unified header (RFC 9147 section 4), if the header says so.
+fn unified_record(bytes: &[u8]) -> Option<usize> {
+    let first = *bytes.first()?;
+    // 001CSLEE: no connection id is negotiated here, and the length must be present.
+    if first & 0b1111_0100 != 0b0010_0100 {
+        return None;
+    }
+    let at = if first & 0b1000 == 0 { 2 } else { 3 };
+    let &[high, low] = bytes.get(at..at + 2)? else { return None };
+    let end = at + 2 + usize::from(u16::from_be_bytes([high, low]));
+    (end <= bytes.len()).then_some(end)
 }
 
 /// One fragment of a handshake message.
@@ -176,6 +209,20 @@ mod tests {
         assert_eq!((fragment.message_seq, fragment.length, fragment.offset), (7, 5, 3));
         assert_eq!(fragment.body, &[4, 5]);
         assert!(is_client_hello(&bytes));
+    }
+
+    /// D03: whatever their header is.
+    #[test]
+    fn records_of_both_forms_are_told_apart() {
+        let long = datagram(CLIENT_HELLO, 3, 0, &[1, 2, 3]);
+        let short = [0x2C, 0, 1, 0, 2, 9, 9];
+        let shorter = [0x24, 1, 0, 1, 9];
+        let without_length = [0x28, 0, 1, 9, 9, 9];
+        let all = [&long[..], &short, &shorter, &without_length].concat();
+        let expected = [&long[..], &short, &shorter, &without_length];
+        assert!(pieces(&all).eq(expected));
+        assert!(pieces(&[0x2C, 0, 1, 255, 255, 9]).eq([&[0x2C, 0, 1, 255, 255, 9][..]]));
+        assert_eq!(pieces(&[]).count(), 0);
     }
 
     #[test]

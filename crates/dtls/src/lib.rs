@@ -9,7 +9,12 @@ mod dtls_transport;
 mod dtls_transport_config;
 mod dtls_transport_internal;
 mod fingerprint;
+#[cfg(test)]
+mod guard_tests;
+mod handshake_reassembler;
 mod handshake_record;
+#[cfg(test)]
+mod loss_tests;
 #[cfg(test)]
 mod test_pair;
 
@@ -27,4 +32,4 @@ pub use dtls_transport_internal::{
 #[cfg(any(test, feature = "test-util"))]
 mod fake_dtls_transport;
 #[cfg(any(test, feature = "test-util"))]
-pub use fake_dtls_transport::{FakeDtlsIce, FakeDtlsTransport, FakeSentPacket};
+pub use fake_dtls_transport::{FakeDtlsTransport, FakeSentPacket};
