@@ -64,6 +64,24 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> DtlsSrtpTransport<D, S> {
         self.srtp.set_encrypted_header_extension_ids(send, receive);
     }
 
+    /// What the events of DTLS say, before its getters: leaving the connected state takes keys away even if it is
+    /// connected again by now, and never those that were installed after it.
+    fn follow_dtls(&mut self) {
+        let (below, route) = self.srtp.rtp.drain_lower();
+        if below.rtp_left_connected {
+            self.srtp.reset_keys();
+            self.setup_error = None;
+        }
+        if below.rtcp_left_connected {
+            self.srtp.reset_rtcp_keys();
+            self.setup_error = None;
+        }
+        self.maybe_setup_dtls_srtp();
+        self.srtp.emit_route(route);
+        let (active, writable) = (self.srtp_active(), self.writable());
+        self.srtp.rtp.emit_changes(active, writable);
+    }
+
     /// Installs the keys that are there and not yet installed.
     fn maybe_setup_dtls_srtp(&mut self) {
         // What failed once fails again with the same keys.
@@ -113,7 +131,7 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> RtpTransportInternal for Dt
             return Received::None;
         };
         if !self.srtp_active() {
-            self.maybe_setup_dtls_srtp();
+            self.follow_dtls();
         }
         self.srtp.receive_srtp(packet, class, component)
     }
@@ -153,22 +171,8 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> RtpTransportInternal for Dt
     }
 
     fn process(&mut self, now: Instant) {
-        let (below, route) = self.srtp.process_lower(now);
-        if below.rtp_left_connected {
-            self.srtp.reset_keys();
-            self.setup_error = None;
-        }
-        if below.rtcp_left_connected {
-            self.srtp.reset_rtcp_keys();
-            self.setup_error = None;
-        }
-        self.maybe_setup_dtls_srtp();
-        let (active, writable) = (self.srtp_active(), self.writable());
-        if let Some(route) = route {
-            let overhead = self.srtp.srtp_profile().map_or(0, crate::srtp_backend::rtp_overhead);
-            self.srtp.rtp.emit_route(route, overhead);
-        }
-        self.srtp.rtp.emit_changes(active, writable);
+        self.srtp.rtp.process_lower(now);
+        self.follow_dtls();
     }
 
     fn subscribe(&mut self) -> EventReceiver<RtpTransportEvent> {

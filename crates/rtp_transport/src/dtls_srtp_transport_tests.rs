@@ -210,6 +210,27 @@ fn keys_are_there_for_the_next_packet() {
     assert!(server.srtp_active());
 }
 
+/// Keys that a packet made be installed stay: the events behind them are old news, and a second session under the
+/// same keys would use the same indices again.
+#[test]
+fn process_keeps_keys_that_are_installed_already() {
+    let now = start();
+    let (mut client, server) = FakeDtlsTransport::connected_pair(AeadAes128Gcm);
+    client.set_state(Connecting);
+    client.set_state(Connected);
+    let (mut client, mut server) = (transport(client, None), transport(server, None));
+    client.rtp_dtls_mut().set_state(Connecting);
+    client.rtp_dtls_mut().set_state(Connected);
+    server.process(now);
+    assert!(passes(&mut server, &mut client, &rtp(7, 1, b"first")));
+    for _ in 0..2 {
+        send_rtcp(&mut client, &rtcp(1)).unwrap();
+        let mut sealed = client.rtp_dtls_mut().take_srtp().remove(0);
+        assert_eq!(server.receive(now, &mut sealed, &meta()), Received::Rtcp(&rtcp(1)));
+        client.process(now);
+    }
+}
+
 /// No profile was negotiated, or keys of a wrong length: never active, and the reason is kept.
 #[test]
 fn without_usable_keys_nothing_is_active() {

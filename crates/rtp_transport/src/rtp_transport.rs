@@ -264,14 +264,18 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> RtpTransport<D, S> {
         Ok(written)
     }
 
-    /// `process` of the transports below and their events. `overhead` is what SRTP adds to each packet.
-    pub(crate) fn process_lower(&mut self, now: Instant) -> (Below, Option<Option<NetworkRoute>>) {
+    /// `process` of the transports below; [`drain_lower`](Self::drain_lower) comes next.
+    pub(crate) fn process_lower(&mut self, now: Instant) {
         self.rtp.dtls.process(now);
-        let (rtp_left_connected, route) = self.rtp.drain();
-        let rtcp_left_connected = self.rtcp.as_mut().is_some_and(|rtcp| {
+        if let Some(rtcp) = &mut self.rtcp {
             rtcp.dtls.process(now);
-            rtcp.drain().0
-        });
+        }
+    }
+
+    /// The events of the transports below, and the route if it changed.
+    pub(crate) fn drain_lower(&mut self) -> (Below, Option<Option<NetworkRoute>>) {
+        let (rtp_left_connected, route) = self.rtp.drain();
+        let rtcp_left_connected = self.rtcp.as_mut().is_some_and(|rtcp| rtcp.drain().0);
         (Below { rtp_left_connected, rtcp_left_connected }, route)
     }
 
@@ -364,7 +368,8 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> RtpTransportInternal for Rt
     }
 
     fn process(&mut self, now: Instant) {
-        let (_, route) = self.process_lower(now);
+        self.process_lower(now);
+        let (_, route) = self.drain_lower();
         if let Some(route) = route {
             self.emit_route(route, 0);
         }

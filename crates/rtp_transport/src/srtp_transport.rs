@@ -11,7 +11,7 @@ use peerstack_p2p::NetworkRoute;
 
 use crate::header_extension_map::RtpHeaderExtensionMap;
 use crate::rtp_demuxer::RtpDemuxer;
-use crate::rtp_transport::{Below, Component, RtpTransport};
+use crate::rtp_transport::{Component, RtpTransport};
 use crate::rtp_transport_internal::{
     Received, RtpTransportEvent, RtpTransportInternal, RtpTransportStats, SinkId,
 };
@@ -157,16 +157,11 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> SrtpTransport<D, S> {
         self.rtp.receive_lower(now, datagram, meta)
     }
 
-    pub(crate) fn process_lower(&mut self, now: Instant) -> (Below, Option<Option<NetworkRoute>>) {
-        self.rtp.process_lower(now)
-    }
-
-    pub(crate) fn emit(&mut self, route: Option<Option<NetworkRoute>>) {
+    /// Tells the route if it changed.
+    pub(crate) fn emit_route(&mut self, route: Option<Option<NetworkRoute>>) {
         if let Some(route) = route {
             self.rtp.emit_route(route, self.session.rtp_overhead());
         }
-        let (active, writable) = (self.srtp_active(), self.writable());
-        self.rtp.emit_changes(active, writable);
     }
 }
 
@@ -242,8 +237,11 @@ impl<D: DtlsTransportInternal, S: Copy + Eq + Debug> RtpTransportInternal for Sr
     }
 
     fn process(&mut self, now: Instant) {
-        let (_, route) = self.process_lower(now);
-        self.emit(route);
+        self.rtp.process_lower(now);
+        let (_, route) = self.rtp.drain_lower();
+        self.emit_route(route);
+        let (active, writable) = (self.srtp_active(), self.writable());
+        self.rtp.emit_changes(active, writable);
     }
 
     fn subscribe(&mut self) -> EventReceiver<RtpTransportEvent> {
