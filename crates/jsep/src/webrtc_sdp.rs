@@ -74,3 +74,8 @@ pub fn parse(text: &str) -> Result<SessionDescription, SdpParseError> {
     let description = document.read_lines()?;
     session::build(&document, &description)
 }
+
+/// Whether a text can be a mid.
+pub(crate) fn check_mid(mid: &str) -> Result<(), Cow<'static, str>> {
+    attributes::mid(mid).map(|_| ())
+}
