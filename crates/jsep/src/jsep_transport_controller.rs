@@ -86,7 +86,7 @@ pub struct JsepTransportController<F: JsepTransportFactory> {
 
 impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// A controller without transports. `scope` names it in traces.
-    pub fn new(factory: F, config: JsepTransportControllerConfig, mut random: Random, scope: &str) -> Self {
+    pub fn new(factory: F, config: &JsepTransportControllerConfig, mut random: Random, scope: &str) -> Self {
         let tiebreaker = random.u64();
         Self {
             scope: scope.to_owned(),
@@ -104,7 +104,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             aggregates: AggregateStates::default(),
             events: EventSource::new(scope),
             closed: false,
-            config,
+            config: config.clone(),
         }
     }
 
@@ -253,3 +253,6 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

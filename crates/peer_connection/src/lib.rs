@@ -1,5 +1,52 @@
-//! PeerConnection.
+//! PeerConnection: offer and answer, transceivers, data channels, statistics, and the two tasks that run them.
+//!
+//! Answers to libwebrtc's `pc/`. The public crate is `peerstack`, which re-exports what is public here.
 
 #![forbid(unsafe_code)]
 
+mod configuration;
+mod data_channel;
+mod dropping_queue;
 pub mod io;
+mod media_stream_track;
+mod network_task;
+mod peer_connection;
+mod peer_connection_event;
+mod peer_connection_factory;
+mod rtc_error;
+mod rtp_packet;
+mod rtp_transceiver;
+mod sdp_offer_answer;
+mod shared;
+mod signaling_task;
+mod states;
+mod stats;
+
+pub use configuration::{
+    BundlePolicy, Configuration, DtlsEngineKind, IceServer, IceTransportPolicy, PeerConnectionDependencies,
+    Settings, SrtpEngineKind,
+};
+pub use data_channel::{
+    DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState,
+};
+pub use media_stream_track::{MediaStreamTrack, TrackKind};
+pub use peer_connection::{PeerConnection, PeerConnectionEvents};
+pub use peer_connection_event::{
+    IceCandidateErrorEvent, PeerConnectionEvent, TrackEvent, UnsignaledTrackEvent,
+};
+pub use peer_connection_factory::PeerConnectionFactory;
+pub use peerstack_base as base;
+pub use peerstack_dtls::{Certificate, CertificateError, KeyAlgorithm};
+pub use peerstack_jsep::{Codec, FeedbackParam, RtpTransceiverDirection};
+pub use peerstack_p2p::{Candidate, CandidatePair, CandidateType};
+pub use rtc_error::{RtcError, RtcErrorKind};
+pub use rtp_packet::{RtcpFeedback, RtpHeaderExtension, RtpPacket};
+pub use rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
+pub use states::{
+    IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionState, SdpType,
+    SessionDescription, SignalingState,
+};
+pub use stats::{
+    CandidateStats, DataChannelStats, InboundRtpStats, OutboundRtpStats, SelectedPairStats, StatsReport,
+    TransportStats,
+};

@@ -464,7 +464,7 @@ impl DataChannelController {
 
     /// Whether messages could be read that were left because too much waited.
     pub(crate) fn wants_read(&self) -> bool {
-        !self.readable.is_empty() && self.undrained < self.limits.undrained
+        self.undrained < self.limits.undrained && self.next_readable().is_some()
     }
 
     // Closing.

@@ -58,7 +58,7 @@ impl Default for AssociationConfig {
 /// Who sends the first INIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AssociationOpening {
-    /// We do, at once; an INIT of the peer's is answered by its answer to ours. The DTLS client.
+    /// We do, at once. The DTLS client.
     Active,
     /// The peer is expected to; we do if nothing came for one RTO. The DTLS server.
     Passive,

@@ -51,34 +51,25 @@ pub(crate) enum Admission {
     Refused,
 }
 
-/// Which SSNs may wait in a stream.
-#[derive(Debug, Default, Clone, Copy)]
+/// Which SSNs may wait in a stream: those from `low` on, [`SSN_WINDOW`] of them.
+#[derive(Debug, Clone, Copy)]
 struct SsnWindow {
     /// No message with an older SSN waits.
     low: u16,
-    /// Messages from `low` on that may wait.
-    len: u16,
-    /// Unordered messages came too, so that what is read may not be counted.
+    /// Unordered messages came too, so that what is read cannot be counted.
     mixed: bool,
+    /// When `low` was last set anew.
     epoch: u64,
 }
 
 impl SsnWindow {
-    fn sync(&mut self, epoch: u64) {
-        if self.epoch != epoch {
-            self.low = self.low.wrapping_add(self.len);
-            self.len = 0;
-            self.epoch = epoch;
-        }
+    /// Nothing waits in the stream, so any window will do: one around what comes.
+    fn around(ssn: u16, epoch: u64) -> Self {
+        Self { low: ssn.wrapping_sub(SSN_WINDOW / 2), mixed: false, epoch }
     }
 
-    fn admit(&mut self, ssn: u16) -> bool {
-        let distance = ssn.wrapping_sub(self.low);
-        if distance >= SSN_WINDOW {
-            return false;
-        }
-        self.len = self.len.max(distance + 1);
-        true
+    fn admits(&self, ssn: u16) -> bool {
+        ssn.wrapping_sub(self.low) < SSN_WINDOW
     }
 }
 
@@ -154,12 +145,11 @@ impl PacketGuard {
     /// A message of so many chunks was read.
     pub(crate) fn on_read(&mut self, sid: u16, chunks: usize) {
         self.buffered_chunks = self.buffered_chunks.saturating_sub(chunks as u64);
-        if let Some(window) = self.streams.get_mut(&sid) {
-            window.sync(self.epoch);
-            if !window.mixed {
-                window.low = window.low.wrapping_add(1);
-                window.len = window.len.saturating_sub(1);
-            }
+        if let Some(window) = self.streams.get_mut(&sid)
+            && !window.mixed
+        {
+            // Messages are read in the order of their SSNs, so what is left is newer by one at least.
+            window.low = window.low.wrapping_add(1);
         }
     }
 
@@ -257,10 +247,12 @@ impl PacketGuard {
             return false;
         }
         let epoch = self.epoch;
-        let window = self.streams.entry(data.sid).or_insert(SsnWindow { epoch, ..SsnWindow::default() });
-        window.sync(epoch);
+        let window = self.streams.entry(data.sid).or_insert_with(|| SsnWindow::around(data.ssn, epoch));
+        if window.epoch != epoch {
+            *window = SsnWindow::around(data.ssn, epoch);
+        }
         window.mixed |= data.unordered;
-        data.unordered || window.admit(data.ssn)
+        data.unordered || window.admits(data.ssn)
     }
 
     fn beyond_pending_reset(&self, data: &DataHeader) -> bool {
@@ -294,22 +286,11 @@ impl PacketGuard {
         !tsn_after(cumulative.wrapping_add(u32::from(previous_end)), highest)
     }
 
-    fn judge_forward_tsn(&mut self, chunk: &ChunkRef<'_>) -> bool {
+    fn judge_forward_tsn(&self, chunk: &ChunkRef<'_>) -> bool {
         let (Some(acknowledged), Some(to)) = (self.acknowledged, u32_at(chunk.bytes, 4)) else {
             return false;
         };
-        if tsn_after(to, acknowledged) && to.wrapping_sub(acknowledged) > TSN_WINDOW {
-            return false;
-        }
-        for stream in chunk.bytes.get(8..).unwrap_or_default().chunks_exact(4) {
-            if let (Some(sid), Some(ssn)) = (u16_at(stream, 0), u16_at(stream, 2))
-                && let Some(window) = self.streams.get_mut(&sid)
-            {
-                window.sync(self.epoch);
-                window.admit(ssn);
-            }
-        }
-        true
+        !tsn_after(to, acknowledged) || to.wrapping_sub(acknowledged) <= TSN_WINDOW
     }
 
     /// Parameters we have no use for, and orders of them the association has no rule for, are left out.

@@ -173,18 +173,19 @@ impl SctpProtoAssociation {
 
     /// An INIT: section 5.2.1 when both begin at once, 5.2.2 when one comes late.
     fn receive_init(&mut self, now: Instant, packet: &[u8], init: &InitHeader) {
-        let take = match (self.phase, self.opening) {
-            (Phase::Waiting(_), _) => true,
-            // Ours will be answered by the peer, which has to (section 5.2.1); no second association.
-            (Phase::Connecting(_), AssociationOpening::Active) | (Phase::Connecting(true), _) => false,
-            (Phase::Connecting(false), AssociationOpening::Passive) => true,
-            (Phase::Accepting(tag), _) if tag == init.initiate_tag => {
+        let take = match self.phase {
+            Phase::Waiting(_) => true,
+            // Both began. A peer that keeps to section 5.2.1 answers ours whatever we do; two of our kind must
+            // not both give way or both insist, so the larger tag wins.
+            Phase::Connecting(false) => self.guard.local_tag.is_none_or(|ours| init.initiate_tag > ours),
+            Phase::Connecting(true) => false,
+            Phase::Accepting(tag) if tag == init.initiate_tag => {
                 self.feed(now, Bytes::copy_from_slice(packet));
                 return;
             }
-            (Phase::Accepting(_), _) => true,
+            Phase::Accepting(_) => true,
             // A late copy, or a peer that began anew, which in WebRTC comes with a new DTLS association.
-            (Phase::Established | Phase::Closed, _) => false,
+            Phase::Established | Phase::Closed => false,
         };
         if !take {
             self.stats.refused += 1;

@@ -589,3 +589,6 @@ impl<A: SctpAssociation> SctpTransport<A> {
 #[cfg(test)]
 #[path = "sctp_transport_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "sctp_transport_path_tests.rs"]
+mod path_tests;

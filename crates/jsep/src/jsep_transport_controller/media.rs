@@ -133,6 +133,13 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         self.sctp_mut()
     }
 
+    /// Lets the data channels write out what is due, as [`process`](Self::process) does at its end.
+    pub fn flush_sctp(&mut self, now: Instant) {
+        for (_, transport) in self.transports.iter_mut() {
+            transport.flush(now, false);
+        }
+    }
+
     fn new_sctp(&self) -> StartedSctp {
         StartedSctp::new(SctpTransport::new(&self.scope, self.config.sctp.clone()))
     }

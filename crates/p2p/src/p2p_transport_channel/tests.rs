@@ -3,4 +3,6 @@
 mod connecting;
 mod gathering;
 mod harness;
+mod lifetime;
 mod nat;
+mod stun;

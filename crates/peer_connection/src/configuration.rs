@@ -1,0 +1,272 @@
+//! What a PeerConnection is made from (webrtc-pc section 4.2).
+
+use std::sync::Arc;
+
+use peerstack_base::{
+    DnsResolver, NetworkManager, PacketSocketFactory, PortRange, Random, SystemWallClock, WallClock,
+};
+use peerstack_dtls::Certificate;
+pub use peerstack_dtls::DtlsEngineKind;
+use peerstack_stun::ServerUrl;
+
+use crate::io::{BasicNetworkManager, BasicPacketSocketFactory, SystemDnsResolver};
+use crate::{RtcError, RtcErrorKind};
+
+/// Bytes of a TURN username at most (RFC 8489 section 14.3).
+const MAX_USERNAME: usize = 509;
+
+/// A STUN or TURN server (`RTCIceServer`).
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct IceServer {
+    /// `stun:`, `stuns:`, `turn:` or `turns:` URLs (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// For TURN.
+    pub username: String,
+    /// For TURN; a secret.
+    pub credential: String,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer").field("urls", &self.urls).finish_non_exhaustive()
+    }
+}
+
+impl IceServer {
+    /// A server without credentials.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { urls: vec![url.into()], ..Self::default() }
+    }
+}
+
+/// Which candidates may be used (`RTCIceTransportPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum IceTransportPolicy {
+    /// All.
+    #[default]
+    All,
+    /// Only those of TURN servers.
+    Relay,
+}
+
+/// How media sections share transports (`RTCBundlePolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum BundlePolicy {
+    /// One transport for each kind until the answer is known.
+    #[default]
+    Balanced,
+    /// One transport for each section until the answer is known.
+    MaxCompat,
+    /// One transport.
+    MaxBundle,
+}
+
+impl BundlePolicy {
+    pub(crate) fn to_jsep(self) -> peerstack_jsep::BundlePolicy {
+        match self {
+            Self::Balanced => peerstack_jsep::BundlePolicy::Balanced,
+            Self::MaxCompat => peerstack_jsep::BundlePolicy::MaxCompat,
+            Self::MaxBundle => peerstack_jsep::BundlePolicy::MaxBundle,
+        }
+    }
+}
+
+/// Which implementation of SRTP protects packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum SrtpEngineKind {
+    /// peerstack's own, in place.
+    #[default]
+    Peerstack,
+    /// The crate `webrtc-srtp`, guarded; needs the feature of that name.
+    WebrtcSrtp,
+}
+
+/// The configuration of a PeerConnection (`RTCConfiguration`).
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Configuration {
+    /// STUN and TURN servers.
+    pub ice_servers: Vec<IceServer>,
+    /// Which candidates may be used.
+    pub ice_transport_policy: IceTransportPolicy,
+    /// How sections share transports.
+    pub bundle_policy: BundlePolicy,
+    /// Our certificate; one is made (ECDSA P-256, 30 days) if there is none.
+    pub certificate: Option<Certificate>,
+    /// Settings that browsers keep to themselves.
+    pub settings: Settings,
+}
+
+impl Configuration {
+    /// The browser's defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With these STUN and TURN servers.
+    #[must_use]
+    pub fn with_ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {
+        self.ice_servers.extend(servers);
+        self
+    }
+
+    /// With these settings.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// With this bundle policy.
+    #[must_use]
+    pub fn with_bundle_policy(mut self, policy: BundlePolicy) -> Self {
+        self.bundle_policy = policy;
+        self
+    }
+
+    /// With this certificate.
+    #[must_use]
+    pub fn with_certificate(mut self, certificate: Certificate) -> Self {
+        self.certificate = Some(certificate);
+        self
+    }
+}
+
+/// Settings beyond `RTCConfiguration`.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Gather candidates on the loopback interface too; off by default, as in browsers.
+    pub allow_loopback: bool,
+    /// Local UDP ports to use, both ends included.
+    pub port_range: Option<PortRange>,
+    /// Which DTLS implementation.
+    pub dtls_engine: DtlsEngineKind,
+    /// Which SRTP implementation.
+    pub srtp_engine: SrtpEngineKind,
+    /// The largest message our data channels take, in bytes, told to the peer as `max-message-size`.
+    pub max_message_size: u32,
+    /// RTP packets that wait for the application on one track before the oldest are dropped and counted.
+    pub track_queue: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            allow_loopback: false,
+            port_range: None,
+            dtls_engine: DtlsEngineKind::default(),
+            srtp_engine: SrtpEngineKind::default(),
+            max_message_size: 262_144,
+            track_queue: 2_048,
+        }
+    }
+}
+
+/// The outside world of a PeerConnection: how tests plug in a simulated network and how embedders plug in
+/// their own sockets.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PeerConnectionDependencies {
+    /// Makes sockets.
+    pub packet_socket_factory: Box<dyn PacketSocketFactory>,
+    /// Lists networks.
+    pub network_manager: Box<dyn NetworkManager>,
+    /// Looks up names, `.local` ones by mDNS.
+    pub dns_resolver: Arc<dyn DnsResolver>,
+    /// Tells the date.
+    pub wall_clock: Arc<dyn WallClock>,
+    /// Where randomness comes from.
+    pub random: Random,
+    /// The runtime the tasks run on; the caller's if `None`.
+    pub runtime: Option<tokio::runtime::Handle>,
+}
+
+impl Default for PeerConnectionDependencies {
+    fn default() -> Self {
+        Self {
+            packet_socket_factory: Box::new(BasicPacketSocketFactory),
+            network_manager: Box::new(BasicNetworkManager::new()),
+            dns_resolver: Arc::new(SystemDnsResolver::default()),
+            wall_clock: Arc::new(SystemWallClock),
+            random: Random::from_system(),
+            runtime: None,
+        }
+    }
+}
+
+/// Checks servers (webrtc-pc section 4.4.1.6's "set a configuration", steps on `iceServers`).
+pub(crate) fn parse_ice_servers(servers: &[IceServer]) -> Result<Vec<peerstack_p2p::IceServer>, RtcError> {
+    servers.iter().map(parse_ice_server).collect()
+}
+
+fn parse_ice_server(server: &IceServer) -> Result<peerstack_p2p::IceServer, RtcError> {
+    if server.urls.is_empty() {
+        return Err(RtcError::syntax("an ICE server has no URL"));
+    }
+    let mut urls = Vec::new();
+    for url in &server.urls {
+        let parsed: ServerUrl =
+            url.parse().map_err(|error| RtcError::syntax(format!("the ICE server {url:?}: {error}")))?;
+        if parsed.scheme.is_turn() && (server.username.is_empty() || server.credential.is_empty()) {
+            let text = format!("the TURN server {url:?} needs a username and a credential");
+            return Err(RtcError::invalid_access(text));
+        }
+        if server.username.len() > MAX_USERNAME {
+            let len = server.username.len();
+            return Err(RtcError::invalid_access(format!(
+                "the username has {len} bytes, {MAX_USERNAME} may be"
+            )));
+        }
+        urls.push(parsed);
+    }
+    Ok(peerstack_p2p::IceServer {
+        urls,
+        username: server.username.clone(),
+        password: server.credential.clone(),
+    })
+}
+
+/// Refuses an engine whose feature is not built in.
+pub(crate) fn checked_settings(settings: &Settings) -> Result<Settings, RtcError> {
+    let missing = |feature: &str| {
+        let text = format!("peerstack is built without the feature {feature:?}");
+        Err(RtcError::new(RtcErrorKind::NotSupportedError, text))
+    };
+    if settings.dtls_engine == DtlsEngineKind::WebrtcDtls && !cfg!(feature = "webrtc-dtls") {
+        return missing("webrtc-dtls");
+    }
+    if settings.srtp_engine == SrtpEngineKind::WebrtcSrtp && !cfg!(feature = "webrtc-srtp") {
+        return missing("webrtc-srtp");
+    }
+    Ok(settings.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(server: IceServer) -> Result<(), RtcErrorKind> {
+        parse_ice_servers(&[server]).map(drop).map_err(|error| error.kind)
+    }
+
+    /// U18, T15: URLs and credentials of servers.
+    #[test]
+    fn servers_are_checked_as_w3c_asks() {
+        assert_eq!(kind_of(IceServer::new("stun:stun.example.org")), Ok(()));
+        assert_eq!(kind_of(IceServer::new("http://example.org")), Err(RtcErrorKind::SyntaxError));
+        assert_eq!(kind_of(IceServer::default()), Err(RtcErrorKind::SyntaxError));
+        let turn = IceServer::new("turn:turn.example.org?transport=udp");
+        assert_eq!(kind_of(turn.clone()), Err(RtcErrorKind::InvalidAccessError));
+        let with = |len| IceServer { username: "u".repeat(len), credential: "c".into(), ..turn.clone() };
+        assert_eq!(kind_of(with(509)), Ok(()));
+        assert_eq!(kind_of(with(510)), Err(RtcErrorKind::InvalidAccessError));
+    }
+
+    #[test]
+    fn a_credential_is_never_shown() {
+        let server = IceServer { credential: "secret".into(), ..IceServer::new("turn:a.example") };
+        assert!(!format!("{server:?}").contains("secret"));
+    }
+}

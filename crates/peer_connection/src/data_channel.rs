@@ -1,0 +1,411 @@
+//! `RTCDataChannel` (webrtc-pc section 6.2). Answers to libwebrtc's `pc/sctp_data_channel.cc`; the handle is
+//! the application's, the other end is the network task's.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::network_task::{ChannelKey, ConnectionCommand, NetworkHandle};
+use crate::{RtcError, RtcErrorKind};
+
+/// Bytes that may wait to be sent on one channel; beyond it [`DataChannel::send`] fails (libwebrtc
+/// `kMaxQueuedSendDataBytes`).
+pub(crate) const MAX_QUEUED_SEND_BYTES: usize = 16 << 20;
+
+/// `RTCDataChannelState`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum DataChannelState {
+    /// Not yet open.
+    #[default]
+    Connecting,
+    /// Messages pass.
+    Open,
+    /// Closing: what was sent before still goes out.
+    Closing,
+    /// Closed.
+    Closed,
+}
+
+/// How a channel is made (`RTCDataChannelInit`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataChannelInit {
+    /// Whether messages arrive in order. Default: yes.
+    pub ordered: bool,
+    /// Milliseconds after which a message is given up; not together with `max_retransmits`.
+    pub max_packet_life_time: Option<u16>,
+    /// Retransmissions after which a message is given up; not together with `max_packet_life_time`.
+    pub max_retransmits: Option<u16>,
+    /// Sub-protocol, at most 65,535 bytes.
+    pub protocol: String,
+    /// Both sides make the channel with the same `id`; nothing is announced.
+    pub negotiated: bool,
+    /// Stream id, 0 to 65,534; only for negotiated channels.
+    pub id: Option<u16>,
+}
+
+impl Default for DataChannelInit {
+    fn default() -> Self {
+        Self {
+            ordered: true,
+            max_packet_life_time: None,
+            max_retransmits: None,
+            protocol: String::new(),
+            negotiated: false,
+            id: None,
+        }
+    }
+}
+
+impl DataChannelInit {
+    /// W3C's checks (webrtc-pc section 6.1, createDataChannel, steps 5 to 14).
+    pub(crate) fn validate(&self, label: &str) -> Result<(), RtcError> {
+        if label.len() > 65_535 {
+            return Err(RtcError::type_error(format!(
+                "the label has {} bytes, 65535 are allowed",
+                label.len()
+            )));
+        }
+        if self.protocol.len() > 65_535 {
+            let len = self.protocol.len();
+            return Err(RtcError::type_error(format!("the protocol has {len} bytes, 65535 are allowed")));
+        }
+        if self.max_packet_life_time.is_some() && self.max_retransmits.is_some() {
+            return Err(RtcError::type_error("max_packet_life_time and max_retransmits exclude each other"));
+        }
+        match (self.negotiated, self.id) {
+            (true, None) => Err(RtcError::type_error("a negotiated channel needs an id")),
+            (_, Some(65_535)) => Err(RtcError::type_error("id 65535 is reserved (RFC 8832 section 5.1)")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataChannelMessage {
+    /// Text. What a peer sent as text but is no UTF-8 has its bad parts replaced.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl DataChannelMessage {
+    /// Bytes of the message.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<&str> for DataChannelMessage {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for DataChannelMessage {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Bytes> for DataChannelMessage {
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for DataChannelMessage {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+/// What happens on a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DataChannelEvent {
+    /// Messages pass now.
+    Open,
+    /// A message came.
+    Message(DataChannelMessage),
+    /// `buffered_amount` fell to the low threshold.
+    BufferedAmountLow,
+    /// The channel broke, and why; `Closed` follows.
+    Error(RtcError),
+    /// The peer closes the channel.
+    Closing,
+    /// Closed; nothing comes after this.
+    Closed,
+}
+
+/// What both ends of a channel share.
+#[derive(Debug)]
+pub(crate) struct DataChannelShared {
+    pub(crate) key: ChannelKey,
+    pub(crate) label: String,
+    pub(crate) init: DataChannelInit,
+    dynamic: Mutex<Dynamic>,
+    buffered_amount: AtomicUsize,
+    low_threshold: AtomicUsize,
+    /// Bytes handed to the application's queue and not taken yet.
+    undelivered: AtomicUsize,
+    /// Whether the network task waits for the application to take messages.
+    pub(crate) paused: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Dynamic {
+    state: DataChannelState,
+    id: Option<u16>,
+    messages_sent: u64,
+    bytes_sent: u64,
+}
+
+impl DataChannelShared {
+    pub(crate) fn new(key: ChannelKey, label: String, init: DataChannelInit) -> Self {
+        let dynamic = Dynamic { id: init.id, ..Dynamic::default() };
+        Self {
+            key,
+            label,
+            init,
+            dynamic: Mutex::new(dynamic),
+            buffered_amount: AtomicUsize::new(0),
+            low_threshold: AtomicUsize::new(0),
+            undelivered: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Dynamic> {
+        self.dynamic.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state(&self) -> DataChannelState {
+        self.lock().state
+    }
+
+    pub(crate) fn set_state(&self, state: DataChannelState) {
+        self.lock().state = state;
+    }
+
+    pub(crate) fn id(&self) -> Option<u16> {
+        self.lock().id
+    }
+
+    pub(crate) fn set_id(&self, id: u16) {
+        self.lock().id = Some(id);
+    }
+
+    pub(crate) fn sent(&self) -> (u64, u64) {
+        let dynamic = self.lock();
+        (dynamic.messages_sent, dynamic.bytes_sent)
+    }
+
+    pub(crate) fn buffered_amount(&self) -> usize {
+        self.buffered_amount.load(Ordering::Acquire)
+    }
+
+    /// Counts bytes as sent. Returns whether the amount crossed the low threshold from above.
+    pub(crate) fn release(&self, bytes: usize) -> bool {
+        let before = self.buffered_amount.fetch_sub(bytes, Ordering::AcqRel);
+        let threshold = self.low_threshold.load(Ordering::Acquire);
+        before > threshold && before.saturating_sub(bytes) <= threshold
+    }
+
+    pub(crate) fn undelivered(&self) -> usize {
+        self.undelivered.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn delivered_to_queue(&self, bytes: usize) {
+        self.undelivered.fetch_add(bytes, Ordering::AcqRel);
+    }
+}
+
+/// A data channel. Cheap to clone; when the last clone is dropped the channel is closed.
+#[derive(Debug, Clone)]
+#[doc(alias = "RTCDataChannel")]
+pub struct DataChannel {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<DataChannelShared>,
+    network: NetworkHandle,
+    events: tokio::sync::Mutex<mpsc::UnboundedReceiver<DataChannelEvent>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.shared.state() != DataChannelState::Closed {
+            self.network.send(ConnectionCommand::CloseDataChannel(self.shared.key));
+        }
+    }
+}
+
+impl DataChannel {
+    pub(crate) fn new(
+        shared: Arc<DataChannelShared>,
+        network: NetworkHandle,
+        events: mpsc::UnboundedReceiver<DataChannelEvent>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { shared, network, events: tokio::sync::Mutex::new(events) }) }
+    }
+
+    /// The label.
+    pub fn label(&self) -> &str {
+        &self.inner.shared.label
+    }
+
+    /// The sub-protocol.
+    pub fn protocol(&self) -> &str {
+        &self.inner.shared.init.protocol
+    }
+
+    /// Whether messages arrive in order.
+    pub fn ordered(&self) -> bool {
+        self.inner.shared.init.ordered
+    }
+
+    /// Milliseconds after which a message is given up.
+    pub fn max_packet_life_time(&self) -> Option<u16> {
+        self.inner.shared.init.max_packet_life_time
+    }
+
+    /// Retransmissions after which a message is given up.
+    pub fn max_retransmits(&self) -> Option<u16> {
+        self.inner.shared.init.max_retransmits
+    }
+
+    /// Whether both sides made the channel by agreement.
+    pub fn negotiated(&self) -> bool {
+        self.inner.shared.init.negotiated
+    }
+
+    /// The stream id, once there is one.
+    pub fn id(&self) -> Option<u16> {
+        self.inner.shared.id()
+    }
+
+    /// The state.
+    pub fn ready_state(&self) -> DataChannelState {
+        self.inner.shared.state()
+    }
+
+    /// Bytes handed to [`send`](Self::send) that did not go out yet.
+    pub fn buffered_amount(&self) -> usize {
+        self.inner.shared.buffered_amount()
+    }
+
+    /// The amount at which [`DataChannelEvent::BufferedAmountLow`] is told, in bytes; 0 at first.
+    pub fn buffered_amount_low_threshold(&self) -> usize {
+        self.inner.shared.low_threshold.load(Ordering::Acquire)
+    }
+
+    /// Sets the amount at which [`DataChannelEvent::BufferedAmountLow`] is told, in bytes.
+    pub fn set_buffered_amount_low_threshold(&self, bytes: usize) {
+        self.inner.shared.low_threshold.store(bytes, Ordering::Release);
+    }
+
+    /// Sends one message.
+    ///
+    /// # Errors
+    /// `InvalidStateError` unless the channel is open, `TypeError` for a message larger than the peer takes,
+    /// `OperationError` when 16 MiB wait already: go on at [`DataChannelEvent::BufferedAmountLow`]. In each
+    /// case nothing was sent.
+    pub fn send(&self, message: impl Into<DataChannelMessage>) -> Result<(), RtcError> {
+        let message = message.into();
+        let (shared, len) = (&self.inner.shared, message.len());
+        if shared.state() != DataChannelState::Open {
+            let state = shared.state();
+            return Err(RtcError::invalid_state(format!("the channel is {state:?}, not Open")));
+        }
+        let limit = self.inner.network.max_message_size();
+        if len > limit {
+            return Err(RtcError::type_error(format!("the message has {len} bytes, the peer takes {limit}")));
+        }
+        let waiting = shared.buffered_amount.fetch_add(len, Ordering::AcqRel);
+        if waiting + len > MAX_QUEUED_SEND_BYTES {
+            shared.buffered_amount.fetch_sub(len, Ordering::AcqRel);
+            let text = format!("{waiting} bytes wait already, {MAX_QUEUED_SEND_BYTES} may");
+            return Err(RtcError::new(RtcErrorKind::OperationError, text));
+        }
+        {
+            let mut dynamic = shared.lock();
+            dynamic.messages_sent += 1;
+            dynamic.bytes_sent += len as u64;
+        }
+        self.inner.network.send(ConnectionCommand::SendData { channel: shared.key, message });
+        Ok(())
+    }
+
+    /// Sends a text message; see [`send`](Self::send).
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_text(&self, text: impl Into<String>) -> Result<(), RtcError> {
+        self.send(DataChannelMessage::Text(text.into()))
+    }
+
+    /// The next event; `None` once the channel is closed and all was read. Messages that are not taken hold
+    /// the peer back once 8 MiB wait; none is dropped.
+    pub async fn next_event(&self) -> Option<DataChannelEvent> {
+        let event = self.inner.events.lock().await.recv().await;
+        if let Some(DataChannelEvent::Message(message)) = &event {
+            let shared = &self.inner.shared;
+            shared.undelivered.fetch_sub(message.len(), Ordering::AcqRel);
+            if shared.paused.load(Ordering::Acquire) {
+                self.inner.network.send(ConnectionCommand::ResumeDataChannel(shared.key));
+            }
+        }
+        event
+    }
+
+    /// Closes the channel: what was sent before still goes out. Does nothing on a closed one.
+    pub fn close(&self) {
+        let shared = &self.inner.shared;
+        if matches!(shared.state(), DataChannelState::Connecting | DataChannelState::Open) {
+            shared.set_state(DataChannelState::Closing);
+            self.inner.network.send(ConnectionCommand::CloseDataChannel(shared.key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn w3c_checks_what_a_channel_is_made_from() {
+        let ok = DataChannelInit::default();
+        assert_eq!(ok.validate("label"), Ok(()));
+        let both = DataChannelInit { max_packet_life_time: Some(1), max_retransmits: Some(1), ..ok.clone() };
+        let no_id = DataChannelInit { negotiated: true, ..ok.clone() };
+        let reserved = DataChannelInit { negotiated: true, id: Some(65_535), ..ok.clone() };
+        let long = DataChannelInit { protocol: "p".repeat(65_536), ..ok.clone() };
+        for bad in [both, no_id, reserved, long] {
+            assert_eq!(bad.validate("label").map_err(|error| error.kind), Err(RtcErrorKind::TypeError));
+        }
+        assert!(ok.validate(&"l".repeat(65_536)).is_err());
+    }
+
+    #[test]
+    fn the_low_threshold_is_told_only_when_crossed_from_above() {
+        let shared = DataChannelShared::new(ChannelKey(1), String::new(), DataChannelInit::default());
+        shared.low_threshold.store(10, Ordering::Release);
+        shared.buffered_amount.store(30, Ordering::Release);
+        assert!(!shared.release(10));
+        assert!(shared.release(10));
+        assert!(!shared.release(10));
+    }
+}

@@ -1,0 +1,275 @@
+//! What handles and the signaling task ask of the network task.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+use peerstack_dtls::Certificate;
+use peerstack_jsep::{
+    Codec, JsepError, RtpExtension, SessionDescription as ParsedDescription, TransportDescription,
+};
+use peerstack_p2p::{Candidate, CandidatePair};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::configuration::{BundlePolicy, Configuration, IceTransportPolicy, Settings};
+use crate::data_channel::{
+    DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState,
+};
+use crate::dropping_queue::DroppingQueue;
+use crate::media_stream_track::MediaStreamTrack;
+use crate::rtp_packet::{RtcpFeedback, RtpPacket};
+use crate::rtp_transceiver::TransceiverId;
+use crate::signaling_task::NetworkEvent;
+use crate::stats::NetworkSnapshot;
+use crate::{RtcError, RtpTransceiverDirection, SdpType, TrackKind};
+
+/// Bytes of RTP that may wait for the network task before senders are told so.
+const MAX_QUEUED_RTP_BYTES: usize = 4 << 20;
+/// Data channels one connection may have (libwebrtc `kMaxSctpSid`).
+const MAX_DATA_CHANNELS: usize = 1_024;
+
+/// Names a connection of one network task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConnectionId(pub(crate) u64);
+
+/// Names a data channel of one connection, whatever its stream id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ChannelKey(pub(crate) u32);
+
+/// Transport descriptions by mid.
+pub(crate) type Transports = BTreeMap<String, TransportDescription>;
+type JsepReply<R> = oneshot::Sender<Result<R, JsepError>>;
+
+/// A section in which RTP flows.
+#[derive(Debug, Clone)]
+pub(crate) struct MediaSection {
+    pub(crate) mid: String,
+    pub(crate) id: TransceiverId,
+    pub(crate) kind: TrackKind,
+    pub(crate) direction: RtpTransceiverDirection,
+    pub(crate) receive_codecs: Vec<Codec>,
+    pub(crate) remote_ssrcs: Vec<u32>,
+    pub(crate) receive_extensions: Vec<RtpExtension>,
+    pub(crate) send_extensions: Vec<RtpExtension>,
+    pub(crate) ssrc: u32,
+    pub(crate) track: MediaStreamTrack,
+    pub(crate) feedback: Arc<DroppingQueue<RtcpFeedback>>,
+}
+
+/// What a connection is asked.
+#[derive(Debug)]
+pub(crate) enum ConnectionCommand {
+    /// Transport descriptions for an offer.
+    OfferTransports {
+        mids: Vec<String>,
+        ice_restart: bool,
+        reply: JsepReply<Transports>,
+    },
+    /// Transport descriptions for an answer.
+    AnswerTransports {
+        mids: Vec<String>,
+        reply: JsepReply<Transports>,
+    },
+    /// Puts a description in force; with an answer come the sections in which RTP flows.
+    SetDescription {
+        local: bool,
+        sdp_type: SdpType,
+        description: Box<ParsedDescription>,
+        media: Option<Vec<MediaSection>>,
+        reply: JsepReply<()>,
+    },
+    /// Back to the transports of the last stable state.
+    Rollback {
+        reply: JsepReply<()>,
+    },
+    AddRemoteCandidate {
+        mid: String,
+        candidate: Box<Candidate>,
+    },
+    EndOfCandidates {
+        mid: String,
+    },
+    SendRtp {
+        id: TransceiverId,
+        packet: RtpPacket,
+    },
+    SendRtcp {
+        mid: String,
+        packet: Bytes,
+    },
+    SendFeedback(TransceiverId, RtcpFeedback),
+    OpenDataChannel {
+        channel: Arc<DataChannelShared>,
+        events: mpsc::UnboundedSender<DataChannelEvent>,
+    },
+    SendData {
+        channel: ChannelKey,
+        message: DataChannelMessage,
+    },
+    ResumeDataChannel(ChannelKey),
+    CloseDataChannel(ChannelKey),
+    Stats {
+        reply: oneshot::Sender<NetworkSnapshot>,
+    },
+    SelectedPair {
+        reply: oneshot::Sender<Option<CandidatePair>>,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// What the network task is asked.
+#[derive(Debug)]
+pub(super) enum NetworkCommand {
+    Add(ConnectionId, Box<ConnectionConfig>, Arc<HandleShared>),
+    Connection(ConnectionId, ConnectionCommand),
+    /// The factory is gone: end with the last connection.
+    FactoryGone,
+}
+
+/// What a connection is made from.
+#[derive(Debug)]
+pub(crate) struct ConnectionConfig {
+    pub(crate) ice_servers: Vec<peerstack_p2p::IceServer>,
+    pub(crate) ice_transport_policy: IceTransportPolicy,
+    pub(crate) bundle_policy: BundlePolicy,
+    pub(crate) settings: Settings,
+    pub(crate) certificate: Certificate,
+    pub(crate) events: mpsc::UnboundedSender<NetworkEvent>,
+}
+
+impl ConnectionConfig {
+    pub(crate) fn new(
+        configuration: &Configuration,
+        certificate: Certificate,
+        events: mpsc::UnboundedSender<NetworkEvent>,
+    ) -> Result<Self, RtcError> {
+        Ok(Self {
+            ice_servers: crate::configuration::parse_ice_servers(&configuration.ice_servers)?,
+            ice_transport_policy: configuration.ice_transport_policy,
+            bundle_policy: configuration.bundle_policy,
+            settings: crate::configuration::checked_settings(&configuration.settings)?,
+            certificate,
+            events,
+        })
+    }
+}
+
+/// What the handles of a connection and the network task share beside the queue of commands.
+#[derive(Debug, Default)]
+pub(crate) struct HandleShared {
+    /// The largest message the peer takes, in bytes; 64 KiB until it said so (RFC 8841 section 6.1).
+    max_message_size: AtomicUsize,
+    queued_rtp: AtomicUsize,
+    next_channel: AtomicU32,
+    channels: Mutex<Vec<Weak<DataChannelShared>>>,
+}
+
+impl HandleShared {
+    pub(super) fn set_max_message_size(&self, bytes: usize) {
+        self.max_message_size.store(bytes, Ordering::Release);
+    }
+
+    pub(super) fn rtp_taken(&self, bytes: usize) {
+        self.queued_rtp.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// The channels that are not closed.
+    pub(crate) fn channels(&self) -> Vec<Arc<DataChannelShared>> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.retain(|channel| {
+            channel.upgrade().is_some_and(|channel| channel.state() != DataChannelState::Closed)
+        });
+        channels.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// A channel with a key of its own, entered in the list.
+    pub(crate) fn register(
+        &self,
+        label: String,
+        init: DataChannelInit,
+    ) -> Result<Arc<DataChannelShared>, RtcError> {
+        let alive = self.channels();
+        if let Some(id) = init.id {
+            if alive.iter().any(|channel| channel.id() == Some(id)) {
+                return Err(RtcError::operation(format!("id {id} is in use by another data channel")));
+            }
+        }
+        if alive.len() >= MAX_DATA_CHANNELS {
+            return Err(RtcError::operation(format!("there are {MAX_DATA_CHANNELS} data channels already")));
+        }
+        let key = ChannelKey(self.next_channel.fetch_add(1, Ordering::Relaxed));
+        let channel = Arc::new(DataChannelShared::new(key, label, init));
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&channel));
+        Ok(channel)
+    }
+}
+
+/// A connection's end of the queue of commands. Commands to a connection that is gone are dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct NetworkHandle {
+    id: ConnectionId,
+    commands: mpsc::UnboundedSender<NetworkCommand>,
+    shared: Arc<HandleShared>,
+}
+
+impl NetworkHandle {
+    pub(crate) fn send(&self, command: ConnectionCommand) {
+        // The network task is gone only when the connection is freed, and then nothing is to be done.
+        let _ = self.commands.send(NetworkCommand::Connection(self.id, command));
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<HandleShared> {
+        &self.shared
+    }
+
+    pub(crate) fn max_message_size(&self) -> usize {
+        self.shared.max_message_size.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn send_rtp(&self, id: TransceiverId, packet: RtpPacket) -> Result<(), RtcError> {
+        let len = rtp_cost(&packet);
+        let waiting = self.shared.queued_rtp.fetch_add(len, Ordering::AcqRel);
+        if waiting + len > MAX_QUEUED_RTP_BYTES {
+            self.shared.queued_rtp.fetch_sub(len, Ordering::AcqRel);
+            return Err(RtcError::operation(format!("{waiting} bytes of RTP wait to be sent already")));
+        }
+        self.send(ConnectionCommand::SendRtp { id, packet });
+        Ok(())
+    }
+}
+
+/// What a waiting packet counts for.
+pub(super) fn rtp_cost(packet: &RtpPacket) -> usize {
+    packet.payload.len() + 64
+}
+
+/// A factory's end of the queue of commands.
+#[derive(Debug)]
+pub(crate) struct NetworkTaskHandle {
+    commands: mpsc::UnboundedSender<NetworkCommand>,
+    next: AtomicU64,
+}
+
+impl NetworkTaskHandle {
+    pub(super) fn new(commands: mpsc::UnboundedSender<NetworkCommand>) -> Self {
+        Self { commands, next: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn add_connection(&self, config: ConnectionConfig) -> NetworkHandle {
+        let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let shared = Arc::new(HandleShared::default());
+        shared.set_max_message_size(65_536);
+        let command = NetworkCommand::Add(id, Box::new(config), Arc::clone(&shared));
+        let _ = self.commands.send(command);
+        NetworkHandle { id, commands: self.commands.clone(), shared }
+    }
+}
+
+impl Drop for NetworkTaskHandle {
+    fn drop(&mut self) {
+        let _ = self.commands.send(NetworkCommand::FactoryGone);
+    }
+}

@@ -1,0 +1,365 @@
+//! One PeerConnection on the network task: its controller, its media, its data channels.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use peerstack_base::{
+    EventReceiver, IoRequest, Network, PacketKind, PacketOptions, Random, ReceiveMeta, ResolveId, SocketId,
+    TransmitQueue, WallClock,
+};
+use peerstack_dtls::DtlsTransportInternal;
+use peerstack_jsep::{
+    JsepError, JsepTransportController, JsepTransportControllerConfig, JsepTransportControllerEvent,
+    TransportId, TransportSink,
+};
+use peerstack_p2p::IceTransport;
+use peerstack_rtp_transport::{RtpPacket as RtpPacketView, RtpTransportInternal, SinkId, UnDemuxablePacket};
+use tokio::sync::mpsc;
+
+use super::commands::{ConnectionCommand, ConnectionConfig, HandleShared, rtp_cost};
+use super::data_channels::DataChannels;
+use super::media::Media;
+use super::transport_factory::{SharedSocketFactory, TransportFactory};
+use crate::SdpType;
+use crate::configuration::Settings;
+use crate::rtp_packet::RtpPacket;
+use crate::rtp_transceiver::TransceiverId;
+use crate::signaling_task::NetworkEvent;
+use crate::stats::{CandidateStats, DataChannelStats, NetworkSnapshot, SelectedPairStats, TransportStats};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Connection {
+    controller: JsepTransportController<TransportFactory>,
+    controller_events: EventReceiver<JsepTransportControllerEvent>,
+    pub(super) media: Media,
+    data: DataChannels,
+    settings: Settings,
+    wall_clock: Arc<dyn WallClock>,
+    handles: Arc<HandleShared>,
+    events: mpsc::UnboundedSender<NetworkEvent>,
+}
+
+/// Takes what comes out of the transports while the controller is borrowed.
+struct Sink<'a> {
+    media: &'a mut Media,
+    events: &'a mpsc::UnboundedSender<NetworkEvent>,
+    track_queue: usize,
+}
+
+impl TransportSink for Sink<'_> {
+    fn on_rtp_packet(
+        &mut self,
+        _now: Instant,
+        _transport: TransportId,
+        sink: SinkId,
+        packet: &RtpPacketView<'_>,
+    ) {
+        self.media.receive(sink, packet);
+    }
+
+    fn on_undemuxable_rtp_packet(
+        &mut self,
+        _now: Instant,
+        _transport: TransportId,
+        _what: &UnDemuxablePacket,
+        packet: &RtpPacketView<'_>,
+    ) {
+        if let Some(found) = self.media.receive_unsignaled(packet, self.track_queue) {
+            let (ssrc, payload_type, track) = (found.ssrc, found.payload_type, found.track);
+            let _ = self.events.send(NetworkEvent::UnsignaledTrack { ssrc, payload_type, track });
+        }
+    }
+
+    fn on_rtcp_packet(&mut self, _now: Instant, _transport: TransportId, packet: &[u8]) {
+        self.media.receive_rtcp(packet);
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        config: ConnectionConfig,
+        handles: Arc<HandleShared>,
+        mut random: Random,
+        sockets: SharedSocketFactory,
+        networks: Vec<Network>,
+        wall_clock: Arc<dyn WallClock>,
+    ) -> Self {
+        let factory =
+            TransportFactory::new(&config, random.fork(), sockets, networks, Arc::clone(&wall_clock));
+        let controller_config =
+            JsepTransportControllerConfig::with_bundle_policy(config.bundle_policy.to_jsep());
+        let mut controller = JsepTransportController::new(factory, &controller_config, random.fork(), "pc");
+        let controller_events = controller.subscribe();
+        Self {
+            controller,
+            controller_events,
+            media: Media::default(),
+            wall_clock,
+            data: DataChannels::default(),
+            settings: config.settings,
+            handles,
+            events: config.events,
+        }
+    }
+
+    fn tell(&self, event: NetworkEvent) {
+        // Nobody listens only while the connection is being closed.
+        let _ = self.events.send(event);
+    }
+
+    pub(super) fn handle_command(&mut self, now: Instant, command: ConnectionCommand) {
+        match command {
+            ConnectionCommand::OfferTransports { mids, ice_restart, reply } => {
+                let _ = reply.send(self.controller.transports_for_offer(&mids, ice_restart));
+            }
+            ConnectionCommand::AnswerTransports { mids, reply } => {
+                let _ = reply.send(self.controller.transports_for_answer(&mids));
+            }
+            ConnectionCommand::SetDescription { local, sdp_type, description, media, reply } => {
+                let result = self.set_description(now, local, sdp_type, &description);
+                if let (Ok(()), Some(sections)) = (&result, media) {
+                    self.configure_media(sections);
+                }
+                let _ = reply.send(result);
+            }
+            ConnectionCommand::Rollback { reply } => {
+                let _ = reply.send(self.controller.rollback_transports(now));
+            }
+            ConnectionCommand::AddRemoteCandidate { mid, candidate } => {
+                if let Err(error) = self.controller.add_remote_candidates(now, &mid, vec![*candidate]) {
+                    tracing::debug!(target: "peerstack::network", %error, mid, "candidate left out");
+                }
+            }
+            ConnectionCommand::EndOfCandidates { mid } => {
+                let _ = self.controller.end_of_candidates(now, &mid);
+            }
+            ConnectionCommand::SendRtp { id, packet } => self.send_rtp(now, id, &packet),
+            ConnectionCommand::SendRtcp { mid, packet } => self.send_rtcp(now, &mid, &packet),
+            ConnectionCommand::SendFeedback(id, feedback) => {
+                if let Some((mid, packet)) = self.media.feedback_packet(id, &feedback) {
+                    self.send_rtcp(now, &mid, &packet);
+                }
+            }
+            ConnectionCommand::OpenDataChannel { channel, events } => self.data.add(channel, events),
+            ConnectionCommand::SendData { channel, message } => {
+                let Self { controller, data, .. } = self;
+                data.send(now, controller.sctp_mut(), channel, message);
+            }
+            ConnectionCommand::ResumeDataChannel(channel) => {
+                let Self { controller, data, .. } = self;
+                data.resume(now, controller.sctp_mut(), channel);
+            }
+            ConnectionCommand::CloseDataChannel(channel) => {
+                let Self { controller, data, .. } = self;
+                data.close(now, controller.sctp_mut(), channel);
+            }
+            ConnectionCommand::Stats { reply } => {
+                let _ = reply.send(self.snapshot());
+            }
+            ConnectionCommand::SelectedPair { reply } => {
+                let pair = self
+                    .controller
+                    .transports()
+                    .find_map(|(_, transport)| transport.ice().selected_candidate_pair());
+                let _ = reply.send(pair);
+            }
+            // The task's own.
+            ConnectionCommand::Close { reply } => drop(reply.send(())),
+        }
+    }
+
+    fn set_description(
+        &mut self,
+        now: Instant,
+        local: bool,
+        sdp_type: SdpType,
+        description: &peerstack_jsep::SessionDescription,
+    ) -> Result<(), JsepError> {
+        if local {
+            self.controller.set_local_description(now, sdp_type, description)?;
+        } else {
+            self.controller.set_remote_description(now, sdp_type, description)?;
+        }
+        if local {
+            self.controller.maybe_start_gathering(now);
+        }
+        Ok(())
+    }
+
+    fn configure_media(&mut self, sections: Vec<super::MediaSection>) {
+        let before = self.media.mids();
+        self.media.configure(sections);
+        let mut criteria = self.media.criteria();
+        for mid in before {
+            criteria.entry(mid).or_default();
+        }
+        for (mid, sinks) in criteria {
+            if let Err(error) = self.controller.set_rtp_sinks(&mid, sinks) {
+                tracing::warn!(target: "peerstack::rtp", %error, mid, "RTP of the section is not delivered");
+            }
+        }
+    }
+
+    fn send_rtp(&mut self, now: Instant, id: TransceiverId, packet: &RtpPacket) {
+        self.handles.rtp_taken(rtp_cost(packet));
+        let Self { controller, media, .. } = self;
+        let Some(section) = media.section(id) else { return };
+        let options = PacketOptions { kind: section.packet_kind(), ..PacketOptions::default() };
+        let len = section.len_bound(packet);
+        let sent = controller.send_rtp_with(now, &section.config.mid, &options, len, |slot| {
+            section.write(packet, slot).unwrap_or_default()
+        });
+        media.note_sent(id, packet, sent.is_ok_and(|len| len > 0));
+    }
+
+    fn send_rtcp(&mut self, now: Instant, mid: &str, packet: &[u8]) {
+        let options = PacketOptions { kind: PacketKind::Rtcp, ..PacketOptions::default() };
+        let sent = self.controller.send_rtcp_with(now, mid, &options, packet.len(), |slot| {
+            slot.get_mut(..packet.len()).map_or(0, |slot| {
+                slot.copy_from_slice(packet);
+                packet.len()
+            })
+        });
+        if let Err(error) = sent {
+            tracing::trace!(target: "peerstack::rtp", %error, "RTCP not sent");
+        }
+    }
+
+    fn snapshot(&self) -> NetworkSnapshot {
+        let mut snapshot =
+            NetworkSnapshot { timestamp: Some(self.wall_clock.now()), ..NetworkSnapshot::default() };
+        for (id, transport) in self.controller.transports() {
+            let (ice, dtls, rtp) = (transport.ice(), transport.dtls(), transport.rtp().stats());
+            snapshot.transports.push(TransportStats {
+                mid: self.controller.mid_of(id).unwrap_or_default().to_owned(),
+                packets_sent: rtp.rtp_sent.packets + rtp.rtcp_sent.packets,
+                bytes_sent: rtp.rtp_sent.bytes + rtp.rtcp_sent.bytes,
+                packets_received: rtp.rtp_received.packets + rtp.rtcp_received.packets,
+                bytes_received: rtp.rtp_received.bytes + rtp.rtcp_received.bytes,
+                dtls_state: format!("{:?}", dtls.state()).to_lowercase(),
+                dtls_role: dtls.role().map(|role| format!("{role:?}").to_lowercase()),
+                tls_version: dtls.tls_version().map(str::to_owned),
+                dtls_cipher: dtls.cipher_suite().map(str::to_owned),
+                srtp_cipher: dtls.srtp_keying_material().map(|keys| keys.profile.as_str().to_owned()),
+                ice_state: format!("{:?}", ice.state()).to_lowercase(),
+                ice_role: format!("{:?}", ice.ice_role()).to_lowercase(),
+                current_round_trip_time: ice.rtt().map(|rtt| rtt.as_secs_f64()),
+                selected_candidate_pair: ice.selected_candidate_pair().map(|pair| SelectedPairStats {
+                    local: CandidateStats::new(&pair.local),
+                    remote: CandidateStats::new(&pair.remote),
+                }),
+            });
+        }
+        self.media.snapshot(&mut snapshot);
+        for channel in self.handles.channels() {
+            let (messages_sent, bytes_sent) = channel.sent();
+            snapshot.data_channels.push(DataChannelStats {
+                label: channel.label.clone(),
+                data_channel_identifier: channel.id(),
+                state: channel.state(),
+                messages_sent,
+                bytes_sent,
+            });
+        }
+        snapshot
+    }
+
+    pub(super) fn receive(&mut self, now: Instant, datagram: &mut [u8], meta: &ReceiveMeta) {
+        let track_queue = self.settings.track_queue;
+        let mut sink = Sink { media: &mut self.media, events: &self.events, track_queue };
+        self.controller.receive(now, datagram, meta, &mut sink);
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.controller.next_timeout()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.controller.handle_timeout(now);
+    }
+
+    /// Drains the layers, then tells handles and the signaling task what they said.
+    pub(super) fn process(&mut self, now: Instant) {
+        self.controller.process(now);
+        while let Some(event) = self.controller_events.try_next() {
+            self.handle_event(event);
+        }
+        let Self { controller, data, handles, events, .. } = self;
+        if let Some(sctp) = controller.sctp_mut() {
+            handles.set_max_message_size(sctp.max_message_size());
+            data.open_waiting(now, sctp);
+            data.process(now, sctp, handles, events);
+        }
+        // What the channels were handed leaves in the same turn.
+        self.controller.process(now);
+    }
+
+    fn handle_event(&mut self, event: JsepTransportControllerEvent) {
+        use JsepTransportControllerEvent as E;
+        match event {
+            E::IceConnectionState(state) => self.tell(NetworkEvent::IceConnectionState(state)),
+            E::PeerConnectionState(state) => self.tell(NetworkEvent::ConnectionState(state)),
+            E::IceGatheringState(state) => self.tell(NetworkEvent::GatheringState(state)),
+            E::CandidatesGathered { mid, candidates, .. } => {
+                self.tell(NetworkEvent::Candidates { mid, candidates });
+            }
+            E::CandidateError { error, .. } => self.tell(NetworkEvent::CandidateError(error)),
+            E::CandidatesRemoved { candidates, .. } => {
+                self.tell(NetworkEvent::CandidatesRemoved(candidates));
+            }
+            E::CandidatePairChange { change, .. } => {
+                if let Some(pair) = change.pair {
+                    self.tell(NetworkEvent::SelectedPair(Box::new(pair)));
+                }
+            }
+            E::DtlsHandshakeError { error, .. } => self.tell(NetworkEvent::DtlsHandshakeError(error)),
+            _ => {}
+        }
+    }
+
+    pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ids: Vec<_> = self.controller.transports().map(|(id, _)| id).collect();
+        let mut woken = Poll::Pending;
+        for id in ids {
+            if let Some(transport) = self.controller.transport_by_id_mut(id) {
+                if transport.dtls_mut().poll_wake(cx).is_ready() {
+                    woken = Poll::Ready(());
+                }
+            }
+        }
+        woken
+    }
+
+    pub(super) fn set_networks(&mut self, _now: Instant, networks: &[Network]) {
+        self.controller.factory_mut().networks = networks.to_vec();
+    }
+
+    pub(super) fn handle_resolved(&mut self, now: Instant, id: ResolveId, addresses: &[IpAddr]) {
+        self.controller.handle_resolved(now, id, addresses);
+    }
+
+    pub(super) fn handle_send_error(&mut self, now: Instant, socket: SocketId, error: &std::io::Error) {
+        self.controller.handle_send_error(now, socket, error);
+    }
+
+    pub(super) fn handle_unblocked(&mut self, now: Instant) {
+        self.controller.handle_unblocked(now);
+    }
+
+    pub(super) fn for_each_transmit_queue(&mut self, visit: impl FnMut(&mut TransmitQueue)) {
+        self.controller.for_each_transmit_queue(visit);
+    }
+
+    pub(super) fn poll_io_request(&mut self) -> Option<IoRequest> {
+        self.controller.poll_io_request()
+    }
+
+    pub(super) fn close(&mut self, now: Instant) {
+        self.data.close_all();
+        self.media.end();
+        self.controller.close(now);
+    }
+}

@@ -1,0 +1,278 @@
+//! The network task: owns the sockets and all transports of its PeerConnections, reads the clock, keeps one
+//! timer. Answers to libwebrtc's network thread.
+//!
+//! One turn: take commands, read what is ready, run what is due, `process` the connections touched, carry out
+//! what they ask for, write out, sleep until the earliest time-out.
+
+mod commands;
+mod connection;
+mod data_channels;
+mod media;
+mod rtcp_feedback;
+mod sockets;
+mod transport_factory;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Instant;
+
+use peerstack_base::{
+    DnsResolver, IoRequest, Network, NetworkManager, PacketSocketFactory, Random, ResolveId, WallClock,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+pub(crate) use self::commands::{
+    ChannelKey, ConnectionCommand, ConnectionConfig, MediaSection, NetworkHandle, NetworkTaskHandle,
+    Transports,
+};
+use self::commands::{ConnectionId, NetworkCommand};
+use self::connection::Connection;
+use self::sockets::{FlushOutcome, Ready, ReadyQueue, SocketTable};
+use self::transport_factory::SharedSocketFactory;
+use crate::configuration::PeerConnectionDependencies;
+
+/// Commands taken in one turn.
+const MAX_COMMANDS: usize = 256;
+/// Rounds of `process` and requests in one turn; more than two are never seen.
+const MAX_ROUNDS: usize = 16;
+
+type Resolved = (ConnectionId, ResolveId, io::Result<Vec<IpAddr>>);
+
+/// The task's own.
+#[derive(Debug)]
+pub(crate) struct NetworkTask {
+    commands: mpsc::UnboundedReceiver<NetworkCommand>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    touched: BTreeSet<ConnectionId>,
+    sockets: SocketTable,
+    ready: Arc<ReadyQueue>,
+    factory: SharedSocketFactory,
+    network_manager: Box<dyn NetworkManager>,
+    networks: Vec<Network>,
+    dns: Arc<dyn DnsResolver>,
+    resolutions: JoinSet<Resolved>,
+    wall_clock: Arc<dyn WallClock>,
+    random: Random,
+    factory_gone: bool,
+}
+
+impl NetworkTask {
+    /// The task, to be spawned, and the factory's handle on it.
+    pub(crate) fn new(dependencies: PeerConnectionDependencies, random: Random) -> (NetworkTaskHandle, Self) {
+        let (sender, commands) = mpsc::unbounded_channel();
+        let ready = Arc::new(ReadyQueue::default());
+        let socket_factory: Box<dyn PacketSocketFactory> = dependencies.packet_socket_factory;
+        let task = Self {
+            commands,
+            connections: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            sockets: SocketTable::new(Arc::clone(&ready)),
+            ready,
+            factory: SharedSocketFactory::new(socket_factory),
+            network_manager: dependencies.network_manager,
+            networks: Vec::new(),
+            dns: dependencies.dns_resolver,
+            resolutions: JoinSet::new(),
+            wall_clock: dependencies.wall_clock,
+            random,
+            factory_gone: false,
+        };
+        (NetworkTaskHandle::new(sender), task)
+    }
+
+    /// Runs until the factory and all connections are gone.
+    pub(crate) async fn run(mut self) {
+        let mut commands = Vec::with_capacity(MAX_COMMANDS);
+        loop {
+            let deadline = self.next_timeout();
+            let sleep = async move {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                taken = self.commands.recv_many(&mut commands, MAX_COMMANDS) => if taken == 0 { break },
+                () = self.ready.notified() => {}
+                Some(Ok(resolved)) = self.resolutions.join_next() => self.handle_resolved(resolved),
+                () = sleep => {}
+            }
+            self.turn(&mut commands);
+            if self.factory_gone && self.connections.is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn turn(&mut self, commands: &mut Vec<NetworkCommand>) {
+        let now = now();
+        for command in commands.drain(..) {
+            self.handle_command(now, command);
+        }
+        for ready in self.ready.take() {
+            self.handle_ready(now, ready);
+        }
+        self.handle_timeouts(now);
+        for _ in 0..MAX_ROUNDS {
+            if self.touched.is_empty() {
+                break;
+            }
+            for id in std::mem::take(&mut self.touched) {
+                self.settle(now, id);
+            }
+        }
+    }
+
+    fn handle_command(&mut self, now: Instant, command: NetworkCommand) {
+        match command {
+            NetworkCommand::Add(id, config, shared) => {
+                if self.connections.is_empty() {
+                    self.networks = self.network_manager.networks();
+                    self.watch_networks();
+                }
+                let random = self.random.fork();
+                let connection = Connection::new(
+                    *config,
+                    shared,
+                    random,
+                    self.factory.clone(),
+                    self.networks.clone(),
+                    Arc::clone(&self.wall_clock),
+                );
+                self.connections.insert(id, connection);
+            }
+            NetworkCommand::Connection(id, ConnectionCommand::Close { reply }) => {
+                self.close(now, id);
+                let _ = reply.send(());
+            }
+            NetworkCommand::Connection(id, command) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.handle_command(now, command);
+                    self.touched.insert(id);
+                }
+            }
+            NetworkCommand::FactoryGone => self.factory_gone = true,
+        }
+    }
+
+    fn watch_networks(&mut self) {
+        let waker = self.ready.waker(Ready::Networks);
+        // A change that is there already is read by the next turn.
+        if self.network_manager.poll_changed(&mut Context::from_waker(&waker)).is_ready() {
+            waker.wake();
+        }
+    }
+
+    fn handle_ready(&mut self, now: Instant, ready: Ready) {
+        match ready {
+            Ready::Socket(id) => {
+                let Some(owner) = self.sockets.owner(id) else { return };
+                let Some(connection) = self.connections.get_mut(&owner) else { return };
+                self.sockets.read(id, |datagram, meta| connection.receive(now, datagram, meta));
+                self.touched.insert(owner);
+            }
+            Ready::Connection(id) => {
+                self.touched.insert(id);
+            }
+            Ready::Networks => {
+                self.networks = self.network_manager.networks();
+                self.watch_networks();
+                for (id, connection) in &mut self.connections {
+                    connection.set_networks(now, &self.networks);
+                    self.touched.insert(*id);
+                }
+            }
+        }
+    }
+
+    fn handle_resolved(&mut self, (id, resolve, result): Resolved) {
+        let addresses = result.unwrap_or_else(|error| {
+            tracing::debug!(target: "peerstack::network", %error, "name not resolved");
+            Vec::new()
+        });
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.handle_resolved(now(), resolve, &addresses);
+            self.touched.insert(id);
+        }
+    }
+
+    fn handle_timeouts(&mut self, now: Instant) {
+        for (id, connection) in &mut self.connections {
+            if connection.next_timeout().is_some_and(|at| at <= now) {
+                connection.handle_timeout(now);
+                self.touched.insert(*id);
+            }
+        }
+    }
+
+    /// `process`, carry out requests, write out.
+    fn settle(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.process(now);
+        let waker = self.ready.waker(Ready::Connection(id));
+        if connection.poll_wake(&mut Context::from_waker(&waker)).is_ready() {
+            self.touched.insert(id);
+        }
+        // Sockets are closed only after what waits for them went out.
+        let mut closing = Vec::new();
+        while let Some(request) = connection.poll_io_request() {
+            match request {
+                IoRequest::AddUdpSocket { id: socket, socket: io } => self.sockets.insert(socket, io, id),
+                IoRequest::CloseSocket { id: socket } => closing.push(socket),
+                IoRequest::Resolve { id: resolve, name } => {
+                    let answer = self.dns.resolve(&name);
+                    self.resolutions.spawn(async move { (id, resolve, answer.await) });
+                }
+                other => tracing::warn!(target: "peerstack::network", ?other, "request not known"),
+            }
+        }
+        self.flush(now, id);
+        for socket in closing {
+            self.sockets.remove(socket);
+        }
+    }
+
+    fn flush(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let (mut errors, mut unblocked) = (Vec::new(), false);
+        connection.for_each_transmit_queue(|queue| {
+            let outcome = self.sockets.flush(queue, |socket, error| {
+                errors.push((socket, io::Error::new(error.kind(), error.to_string())));
+            });
+            let (FlushOutcome::Done { unblocked: one } | FlushOutcome::Blocked { unblocked: one }) = outcome;
+            unblocked |= one;
+        });
+        for (socket, error) in &errors {
+            connection.handle_send_error(now, *socket, error);
+        }
+        if unblocked {
+            connection.handle_unblocked(now);
+        }
+        if unblocked || !errors.is_empty() {
+            self.touched.insert(id);
+        }
+    }
+
+    fn close(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.close(now);
+        self.settle(now, id);
+        self.sockets.remove_of(id);
+        self.connections.remove(&id);
+        self.touched.remove(&id);
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        self.connections.values().filter_map(Connection::next_timeout).min()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the layers' time comes from")]
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

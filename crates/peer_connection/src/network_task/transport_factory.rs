@@ -1,0 +1,102 @@
+//! Makes the production transports of one connection: `DtlsTransport<P2PTransportChannel>`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use peerstack_base::{AsyncUdpSocket, Network, PacketSocketFactory, PortRange, Random, WallClock};
+use peerstack_dtls::{Certificate, DtlsEngineKind, DtlsFingerprint, DtlsTransport, DtlsTransportConfig};
+use peerstack_jsep::{CreateTransport, JsepTransportFactory};
+use peerstack_p2p::{CandidateFilter, IceServer, P2PTransportChannel, P2PTransportChannelConfig};
+
+use super::commands::ConnectionConfig;
+use crate::configuration::IceTransportPolicy;
+
+/// The task's socket factory, lent to each channel. Only the network task calls it, so the lock is never
+/// contended; it is there because a channel owns its factory.
+#[derive(Debug, Clone)]
+pub(super) struct SharedSocketFactory(Arc<Mutex<Box<dyn PacketSocketFactory>>>);
+
+impl SharedSocketFactory {
+    pub(super) fn new(factory: Box<dyn PacketSocketFactory>) -> Self {
+        Self(Arc::new(Mutex::new(factory)))
+    }
+}
+
+impl PacketSocketFactory for SharedSocketFactory {
+    fn create_udp_socket(
+        &mut self,
+        local: SocketAddr,
+        ports: Option<PortRange>,
+    ) -> io::Result<Box<dyn AsyncUdpSocket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).create_udp_socket(local, ports)
+    }
+}
+
+/// What transports of one connection are made from.
+#[derive(Debug)]
+pub(super) struct TransportFactory {
+    sockets: SharedSocketFactory,
+    pub(super) networks: Vec<Network>,
+    servers: Vec<IceServer>,
+    relay_only: bool,
+    allow_loopback: bool,
+    ports: Option<PortRange>,
+    engine: DtlsEngineKind,
+    certificate: Certificate,
+    wall_clock: Arc<dyn WallClock>,
+    random: Random,
+}
+
+impl TransportFactory {
+    pub(super) fn new(
+        config: &ConnectionConfig,
+        random: Random,
+        sockets: SharedSocketFactory,
+        networks: Vec<Network>,
+        wall_clock: Arc<dyn WallClock>,
+    ) -> Self {
+        Self {
+            sockets,
+            networks,
+            servers: config.ice_servers.clone(),
+            relay_only: config.ice_transport_policy == IceTransportPolicy::Relay,
+            allow_loopback: config.settings.allow_loopback,
+            ports: config.settings.port_range,
+            engine: config.settings.dtls_engine,
+            certificate: config.certificate.clone(),
+            wall_clock,
+            random,
+        }
+    }
+}
+
+impl JsepTransportFactory for TransportFactory {
+    type Dtls = DtlsTransport<P2PTransportChannel>;
+
+    fn create_dtls_transport(&mut self, _now: Instant, options: &CreateTransport<'_>) -> Self::Dtls {
+        let mut ice = P2PTransportChannelConfig::new(
+            options.name,
+            Box::new(self.sockets.clone()),
+            self.networks.clone(),
+        );
+        ice.component = options.component;
+        ice.role = options.ice_role;
+        ice.port_allocator.ice_servers.clone_from(&self.servers);
+        ice.port_allocator.port_range = self.ports;
+        ice.port_allocator.allow_loopback = self.allow_loopback;
+        if self.relay_only {
+            ice.port_allocator.candidate_filter = CandidateFilter::RELAY;
+        }
+        let channel = P2PTransportChannel::new(ice, self.random.fork());
+        let mut dtls = DtlsTransportConfig::new(self.certificate.clone());
+        dtls.engine = self.engine;
+        dtls.wall_clock = Some(Arc::clone(&self.wall_clock));
+        DtlsTransport::new(channel, dtls)
+    }
+
+    fn local_fingerprints(&self) -> Vec<DtlsFingerprint> {
+        self.certificate.fingerprints()
+    }
+}

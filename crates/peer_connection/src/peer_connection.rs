@@ -1,0 +1,411 @@
+//! `RTCPeerConnection` (webrtc-pc section 4.4). Answers to libwebrtc's `pc/peer_connection.cc`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use peerstack_base::EventReceiver;
+use peerstack_p2p::CandidatePair;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::configuration::{Configuration, PeerConnectionDependencies};
+use crate::data_channel::{DataChannel, DataChannelInit};
+use crate::media_stream_track::{MediaStreamTrack, TrackKind};
+use crate::network_task::ConnectionCommand;
+use crate::peer_connection_factory::PeerConnectionFactory;
+use crate::rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
+use crate::sdp_offer_answer;
+use crate::shared::Shared;
+use crate::signaling_task::{Operation, SignalingCommand};
+use crate::stats::StatsReport;
+use crate::{
+    IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionEvent,
+    PeerConnectionState, RtcError, RtpTransceiverDirection, SessionDescription, SignalingState,
+};
+
+/// The events of one connection, from the moment it was asked for.
+pub type PeerConnectionEvents = EventReceiver<PeerConnectionEvent>;
+
+/// A WebRTC connection to one peer.
+///
+/// Cheap to clone; clones are the same connection. It is closed by [`close`](Self::close) or when the last
+/// clone is dropped: either ends its tasks and frees its sockets and memory.
+///
+/// Methods that return a promise in the browser are `async` here and run one after another (the operations
+/// chain); a future that is dropped does not undo what it asked for.
+#[derive(Debug, Clone)]
+#[doc(alias = "RTCPeerConnection")]
+pub struct PeerConnection {
+    inner: Arc<Handle>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        close(&self.shared);
+    }
+}
+
+fn close(shared: &Arc<Shared>) {
+    let first = sdp_offer_answer::close_state(&mut shared.lock());
+    if first {
+        let _ = shared.signaling.send(SignalingCommand::Close);
+    }
+}
+
+impl PeerConnection {
+    /// A connection with a network task of its own.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// `SyntaxError` for a server URL that does not parse, `InvalidAccessError` for a TURN server without
+    /// credentials, `NotSupportedError` for an engine whose feature is not built in, `InvalidStateError`
+    /// outside a runtime.
+    pub fn new(configuration: Configuration) -> Result<Self, RtcError> {
+        Self::with_dependencies(configuration, PeerConnectionDependencies::default())
+    }
+
+    /// As [`new`](Self::new), in a world of the caller's: sockets, networks, names, clock, randomness.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_dependencies(
+        configuration: Configuration,
+        dependencies: PeerConnectionDependencies,
+    ) -> Result<Self, RtcError> {
+        let factory = PeerConnectionFactory::with_dependencies(dependencies)?;
+        factory.create_peer_connection(configuration)
+    }
+
+    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
+        Self { inner: Arc::new(Handle { shared }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// The events from now on. Ask right after making the connection to see all of them. Several may ask.
+    pub fn events(&self) -> PeerConnectionEvents {
+        self.shared().lock().events.subscribe()
+    }
+
+    async fn chain<R>(
+        &self,
+        operation: impl FnOnce(oneshot::Sender<Result<R, RtcError>>) -> Operation,
+    ) -> Result<R, RtcError> {
+        self.shared().lock().open()?;
+        let (reply, answer) = oneshot::channel();
+        let command = SignalingCommand::Operation(operation(reply));
+        self.shared().signaling.send(command).map_err(|_| RtcError::closed())?;
+        answer.await.unwrap_or_else(|_| Err(RtcError::closed()))
+    }
+
+    /// Makes an offer of what the connection wants to send and receive.
+    ///
+    /// # Errors
+    /// `InvalidStateError` on a closed connection or while a remote offer waits for its answer.
+    pub async fn create_offer(&self, options: OfferOptions) -> Result<SessionDescription, RtcError> {
+        self.chain(|reply| Operation::CreateOffer { options, reply }).await
+    }
+
+    /// Makes the answer to the remote offer.
+    ///
+    /// # Errors
+    /// `InvalidStateError` on a closed connection or without a remote offer.
+    pub async fn create_answer(&self) -> Result<SessionDescription, RtcError> {
+        self.chain(|reply| Operation::CreateAnswer { reply }).await
+    }
+
+    /// Puts a local description in force and starts gathering. Without one, makes the offer or answer that
+    /// the signalling state asks for.
+    ///
+    /// # Errors
+    /// `InvalidStateError` if the signalling state does not allow it, `SyntaxError` for SDP that does not parse,
+    /// `InvalidModificationError` for an offer or answer that was not made by this connection.
+    pub async fn set_local_description(
+        &self,
+        description: impl Into<Option<SessionDescription>>,
+    ) -> Result<(), RtcError> {
+        let description = description.into();
+        self.chain(|reply| Operation::SetLocalDescription { description, reply }).await
+    }
+
+    /// Puts the peer's description in force.
+    ///
+    /// # Errors
+    /// `InvalidStateError` if the signalling state does not allow it, `SyntaxError` for SDP that does not
+    /// parse (with line and reason), `InvalidAccessError` for SDP that does not fit this connection.
+    pub async fn set_remote_description(&self, description: SessionDescription) -> Result<(), RtcError> {
+        self.chain(|reply| Operation::SetRemoteDescription { description, reply }).await
+    }
+
+    /// Adds a candidate of the peer. An empty candidate tells the end of candidates.
+    ///
+    /// # Errors
+    /// `InvalidStateError` without a remote description, `TypeError` with neither mid nor line index,
+    /// `OperationError` for a candidate that does not parse or a section that is not there.
+    pub async fn add_ice_candidate(&self, candidate: IceCandidateInit) -> Result<(), RtcError> {
+        self.chain(|reply| Operation::AddIceCandidate { candidate, reply }).await
+    }
+
+    /// Makes the next offer carry new ICE credentials.
+    pub fn restart_ice(&self) {
+        let mut state = self.shared().lock();
+        if !state.closed {
+            state.ice_restart = true;
+            self.shared().negotiation_needed(&mut state);
+        }
+    }
+
+    /// Adds a track to send, with the ids of the streams it belongs to.
+    ///
+    /// # Errors
+    /// `InvalidStateError` on a closed connection, `InvalidAccessError` if the track is sent already.
+    pub fn add_track(&self, track: MediaStreamTrack, streams: &[String]) -> Result<RtpSender, RtcError> {
+        let shared = self.shared();
+        let mut state = shared.lock();
+        state.open()?;
+        if state.transceivers.iter().any(|transceiver| transceiver.sender_track.as_ref() == Some(&track)) {
+            return Err(RtcError::invalid_access("the track is sent already"));
+        }
+        // webrtc-pc section 5.1: a sender of the kind that never sent and has no track is taken.
+        let reusable = state.transceivers.iter().find(|transceiver| {
+            transceiver.kind == track.kind()
+                && transceiver.sender_track.is_none()
+                && !transceiver.has_sent
+                && !transceiver.stopped
+                && !transceiver.stopping
+        });
+        let id = match reusable {
+            Some(transceiver) => transceiver.id,
+            None => {
+                let queue = shared.configuration.settings.track_queue;
+                let id = state.create_transceiver(track.kind(), RtpTransceiverDirection::Inactive, queue);
+                if let Some(transceiver) = state.transceiver_mut(id) {
+                    transceiver.from_add_track = true;
+                    transceiver.direction = RtpTransceiverDirection::Sendrecv;
+                }
+                id
+            }
+        };
+        if let Some(transceiver) = state.transceiver_mut(id) {
+            transceiver.direction = RtpTransceiverDirection::new(true, transceiver.direction.receives());
+            transceiver.sender_id = track.id();
+            transceiver.sender_track = Some(track);
+            transceiver.sender_streams = streams.to_vec();
+        }
+        shared.negotiation_needed(&mut state);
+        Ok(RtpSender { shared: Arc::clone(shared), id })
+    }
+
+    /// Stops sending a sender's track.
+    ///
+    /// # Errors
+    /// `InvalidStateError` on a closed connection, `InvalidAccessError` for a sender of another connection.
+    pub fn remove_track(&self, sender: &RtpSender) -> Result<(), RtcError> {
+        let shared = self.shared();
+        if !Arc::ptr_eq(&sender.shared, shared) {
+            return Err(RtcError::invalid_access("the sender belongs to another connection"));
+        }
+        let mut state = shared.lock();
+        state.open()?;
+        let Some(transceiver) = state.transceiver_mut(sender.id) else { return Ok(()) };
+        if transceiver.stopped || transceiver.sender_track.take().is_none() {
+            return Ok(());
+        }
+        transceiver.direction = RtpTransceiverDirection::new(false, transceiver.direction.receives());
+        shared.negotiation_needed(&mut state);
+        Ok(())
+    }
+
+    /// Adds a transceiver for a kind of media, without a track to send yet.
+    ///
+    /// # Errors
+    /// `InvalidStateError` on a closed connection.
+    pub fn add_transceiver(
+        &self,
+        kind: TrackKind,
+        init: RtpTransceiverInit,
+    ) -> Result<RtpTransceiver, RtcError> {
+        self.new_transceiver(kind, None, init)
+    }
+
+    /// Adds a transceiver that sends a track.
+    ///
+    /// # Errors
+    /// As [`add_transceiver`](Self::add_transceiver).
+    pub fn add_transceiver_with_track(
+        &self,
+        track: MediaStreamTrack,
+        init: RtpTransceiverInit,
+    ) -> Result<RtpTransceiver, RtcError> {
+        self.new_transceiver(track.kind(), Some(track), init)
+    }
+
+    fn new_transceiver(
+        &self,
+        kind: TrackKind,
+        track: Option<MediaStreamTrack>,
+        init: RtpTransceiverInit,
+    ) -> Result<RtpTransceiver, RtcError> {
+        let shared = self.shared();
+        let mut state = shared.lock();
+        state.open()?;
+        let queue = shared.configuration.settings.track_queue;
+        let id = state.create_transceiver(kind, init.direction, queue);
+        if let Some(transceiver) = state.transceiver_mut(id) {
+            if let Some(track) = &track {
+                transceiver.sender_id = track.id();
+            }
+            transceiver.sender_track = track;
+            transceiver.sender_streams = init.streams;
+        }
+        shared.negotiation_needed(&mut state);
+        Ok(RtpTransceiver { shared: Arc::clone(shared), id })
+    }
+
+    /// Opens a data channel; messages pass once it tells `Open`.
+    ///
+    /// # Errors
+    /// `InvalidStateError` on a closed connection, `TypeError` for what `init` says wrongly, `OperationError`
+    /// if the id is in use or all are.
+    pub fn create_data_channel(&self, label: &str, init: DataChannelInit) -> Result<DataChannel, RtcError> {
+        init.validate(label)?;
+        let shared = self.shared();
+        let mut state = shared.lock();
+        state.open()?;
+        let channel = shared.network.shared().register(label.to_owned(), init)?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        shared
+            .network
+            .send(ConnectionCommand::OpenDataChannel { channel: Arc::clone(&channel), events: sender });
+        if !state.wants_data {
+            state.wants_data = true;
+            shared.negotiation_needed(&mut state);
+        }
+        Ok(DataChannel::new(channel, shared.network.clone(), receiver))
+    }
+
+    /// The senders of transceivers that are not stopped.
+    pub fn senders(&self) -> Vec<RtpSender> {
+        self.transceivers().iter().map(RtpTransceiver::sender).collect()
+    }
+
+    /// The receivers of transceivers that are not stopped.
+    pub fn receivers(&self) -> Vec<RtpReceiver> {
+        self.transceivers().iter().map(RtpTransceiver::receiver).collect()
+    }
+
+    /// The transceivers that are not stopped, in order of creation.
+    pub fn transceivers(&self) -> Vec<RtpTransceiver> {
+        let state = self.shared().lock();
+        let alive = state.transceivers.iter().filter(|transceiver| !transceiver.stopped);
+        alive
+            .map(|transceiver| RtpTransceiver { shared: Arc::clone(self.shared()), id: transceiver.id })
+            .collect()
+    }
+
+    /// The local description in force, pending before current, with the candidates gathered so far.
+    pub fn local_description(&self) -> Option<SessionDescription> {
+        self.shared().lock().local().map(sdp_offer_answer::to_text)
+    }
+
+    /// The local description of the last completed exchange.
+    pub fn current_local_description(&self) -> Option<SessionDescription> {
+        self.shared().lock().current_local.as_ref().map(sdp_offer_answer::to_text)
+    }
+
+    /// The local description of the exchange under way.
+    pub fn pending_local_description(&self) -> Option<SessionDescription> {
+        self.shared().lock().pending_local.as_ref().map(sdp_offer_answer::to_text)
+    }
+
+    /// The remote description in force, pending before current, with the candidates added so far.
+    pub fn remote_description(&self) -> Option<SessionDescription> {
+        self.shared().lock().remote().map(sdp_offer_answer::to_text)
+    }
+
+    /// The remote description of the last completed exchange.
+    pub fn current_remote_description(&self) -> Option<SessionDescription> {
+        self.shared().lock().current_remote.as_ref().map(sdp_offer_answer::to_text)
+    }
+
+    /// The remote description of the exchange under way.
+    pub fn pending_remote_description(&self) -> Option<SessionDescription> {
+        self.shared().lock().pending_remote.as_ref().map(sdp_offer_answer::to_text)
+    }
+
+    /// The signalling state.
+    pub fn signaling_state(&self) -> SignalingState {
+        self.shared().lock().signaling_state
+    }
+
+    /// The ICE connection state.
+    pub fn ice_connection_state(&self) -> IceConnectionState {
+        self.shared().lock().ice_connection_state
+    }
+
+    /// The gathering state.
+    pub fn ice_gathering_state(&self) -> IceGatheringState {
+        self.shared().lock().ice_gathering_state
+    }
+
+    /// The connection state: ICE and DTLS together.
+    pub fn connection_state(&self) -> PeerConnectionState {
+        self.shared().lock().connection_state
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.shared().lock().closed
+    }
+
+    /// What is measured: one typed report.
+    ///
+    /// # Errors
+    /// `InvalidStateError` once everything is freed.
+    pub async fn stats(&self) -> Result<StatsReport, RtcError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared().network.send(ConnectionCommand::Stats { reply });
+        let snapshot = answer.await.map_err(|_| RtcError::closed())?;
+        Ok(StatsReport::new(&self.shared().lock(), snapshot))
+    }
+
+    /// The pair of candidates that carries packets.
+    ///
+    /// # Errors
+    /// As [`stats`](Self::stats).
+    pub async fn selected_candidate_pair(&self) -> Result<Option<CandidatePair>, RtcError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared().network.send(ConnectionCommand::SelectedPair { reply });
+        answer.await.map_err(|_| RtcError::closed())
+    }
+
+    /// Sends raw bytes of RTCP (a compound packet, RFC 3550 section 6.1) on the transport of a section.
+    ///
+    /// # Errors
+    /// `InvalidAccessError` unless the bytes are RTCP.
+    pub fn send_rtcp(&self, mid: &str, packet: Bytes) -> Result<(), RtcError> {
+        if peerstack_base::PacketClass::of(&packet) != peerstack_base::PacketClass::Rtcp {
+            return Err(RtcError::invalid_access("the bytes are no RTCP packet"));
+        }
+        self.shared().network.send(ConnectionCommand::SendRtcp { mid: mid.to_owned(), packet });
+        Ok(())
+    }
+
+    /// Closes the connection: states change at once, the peer is told, then everything is freed
+    /// ([`PeerConnectionEvent::Closed`], [`closed`](Self::closed)). Does nothing the second time.
+    pub fn close(&self) {
+        close(self.shared());
+    }
+
+    /// Waits until a closed connection has freed its tasks, sockets and memory.
+    pub async fn closed(&self) {
+        self.shared().signaling.closed().await;
+    }
+}

@@ -1,0 +1,210 @@
+//! Which media section is whose, and what each asks for (RFC 9429 sections 5.2 and 5.3).
+
+use peerstack_jsep::{
+    Codec, MediaDescriptionOptions, MediaKind, MediaSessionDescriptionFactory, MediaSessionError,
+    MediaSessionOptions, Msid, RtpTransceiverDirection,
+};
+
+use super::Created;
+use crate::configuration::Configuration;
+use crate::network_task::Transports;
+use crate::rtp_transceiver::TransceiverId;
+use crate::shared::{State, Transceiver};
+use crate::{RtcError, TrackKind};
+
+/// Whose a section is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SectionOwner {
+    /// A transceiver's.
+    Transceiver(TransceiverId),
+    /// The data channels'.
+    Data,
+    /// Nobody's any more: rejected.
+    Nobody,
+}
+
+/// A section of the offer to be made.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    pub(super) mid: String,
+    kind: MediaKind,
+    owner: SectionOwner,
+}
+
+/// The sections of the next offer: those there are in their order, then new transceivers in order of creation,
+/// then data.
+pub(super) fn offer_sections(state: &mut State) -> Vec<Section> {
+    let mut sections = existing_sections(state);
+    let new: Vec<(TransceiverId, TrackKind)> = state
+        .transceivers
+        .iter()
+        .filter(|transceiver| transceiver.mid.is_none() && !transceiver.stopped && !transceiver.stopping)
+        .map(|transceiver| (transceiver.id, transceiver.kind))
+        .collect();
+    for (id, kind) in new {
+        let mid = free_mid(state, &sections);
+        sections.push(Section { mid, kind: media_kind(kind), owner: SectionOwner::Transceiver(id) });
+    }
+    if state.wants_data && !sections.iter().any(|section| section.owner == SectionOwner::Data) {
+        let mid = free_mid(state, &sections);
+        sections.push(Section { mid, kind: MediaKind::Application, owner: SectionOwner::Data });
+    }
+    sections
+}
+
+fn existing_sections(state: &State) -> Vec<Section> {
+    let descriptions = [state.local(), state.remote()];
+    let longest =
+        descriptions.into_iter().flatten().max_by_key(|description| description.parsed.contents.len());
+    let Some(longest) = longest else { return Vec::new() };
+    let contents = &longest.parsed.contents;
+    contents
+        .iter()
+        .map(|content| {
+            let transceiver =
+                state.transceivers.iter().find(|other| other.mid.as_deref() == Some(content.mid.as_str()));
+            let owner = match (&content.kind, transceiver) {
+                (MediaKind::Application, _) if !content.rejected => SectionOwner::Data,
+                (_, Some(transceiver)) if !transceiver.stopped && !transceiver.stopping => {
+                    SectionOwner::Transceiver(transceiver.id)
+                }
+                _ => SectionOwner::Nobody,
+            };
+            Section { mid: content.mid.clone(), kind: content.kind.clone(), owner }
+        })
+        .collect()
+}
+
+/// The lowest number no section on either side has.
+fn free_mid(state: &State, sections: &[Section]) -> String {
+    let taken = |mid: &str| {
+        sections.iter().any(|section| section.mid == mid)
+            || [&state.current_local, &state.current_remote, &state.pending_local, &state.pending_remote]
+                .into_iter()
+                .flatten()
+                .any(|description| description.parsed.content(mid).is_some())
+    };
+    let mut number = 0u32;
+    while taken(&number.to_string()) {
+        number += 1;
+    }
+    number.to_string()
+}
+
+fn media_kind(kind: TrackKind) -> MediaKind {
+    match kind {
+        TrackKind::Audio => MediaKind::Audio,
+        TrackKind::Video => MediaKind::Video,
+    }
+}
+
+/// Makes the offer.
+pub(super) fn create_offer(
+    factory: &mut MediaSessionDescriptionFactory,
+    state: &State,
+    configuration: &Configuration,
+    sections: Vec<Section>,
+    mut transports: Transports,
+) -> Result<Created, RtcError> {
+    let owners = sections.iter().map(|section| section.owner).collect();
+    let wanted = sections.into_iter().map(|section| {
+        let transport = transports.remove(&section.mid).unwrap_or_default();
+        options(state, section.mid, section.kind, section.owner, transport)
+    });
+    let options = session_options(state, configuration, wanted.collect());
+    let local = state.local().map(|description| &description.parsed);
+    let remote = state.remote().map(|description| &description.parsed);
+    let parsed = factory.create_offer(&options, local, remote).map_err(from_media_session)?;
+    Ok(Created { text: peerstack_jsep::webrtc_sdp::serialize(&parsed), parsed, owners })
+}
+
+/// Makes the answer to the pending remote offer.
+pub(super) fn create_answer(
+    factory: &mut MediaSessionDescriptionFactory,
+    state: &State,
+    configuration: &Configuration,
+    mut transports: Transports,
+) -> Result<Created, RtcError> {
+    let offer = state.pending_remote.as_ref();
+    let offer = &offer.ok_or_else(|| RtcError::invalid_state("there is no remote offer"))?.parsed;
+    let mut owners = Vec::new();
+    let mut wanted = Vec::new();
+    for content in &offer.contents {
+        let transceiver =
+            state.transceivers.iter().find(|other| other.mid.as_deref() == Some(content.mid.as_str()));
+        let owner = match (&content.kind, transceiver) {
+            _ if content.rejected => SectionOwner::Nobody,
+            (MediaKind::Application, _) => SectionOwner::Data,
+            (_, Some(transceiver)) if !transceiver.stopping => SectionOwner::Transceiver(transceiver.id),
+            _ => SectionOwner::Nobody,
+        };
+        owners.push(owner);
+        let transport = transports.remove(&content.mid).unwrap_or_default();
+        wanted.push(options(state, content.mid.clone(), content.kind.clone(), owner, transport));
+    }
+    let options = session_options(state, configuration, wanted);
+    let local = state.local().map(|description| &description.parsed);
+    let parsed = factory.create_answer(&options, offer, local).map_err(from_media_session)?;
+    Ok(Created { text: peerstack_jsep::webrtc_sdp::serialize(&parsed), parsed, owners })
+}
+
+fn session_options(
+    state: &State,
+    configuration: &Configuration,
+    sections: Vec<MediaDescriptionOptions>,
+) -> MediaSessionOptions {
+    MediaSessionOptions {
+        sections,
+        bundle_policy: configuration.bundle_policy.to_jsep(),
+        cname: state.cname.clone(),
+        ..MediaSessionOptions::default()
+    }
+}
+
+fn options(
+    state: &State,
+    mid: String,
+    kind: MediaKind,
+    owner: SectionOwner,
+    transport: peerstack_jsep::TransportDescription,
+) -> MediaDescriptionOptions {
+    let transceiver = match owner {
+        SectionOwner::Nobody => return MediaDescriptionOptions::stopped(mid, kind),
+        SectionOwner::Data => None,
+        SectionOwner::Transceiver(id) => state.transceiver(id),
+    };
+    let mut options = MediaDescriptionOptions::new(mid, kind, transport);
+    // Retransmission formats come with the media engine that can use them.
+    options.codecs.retain(is_supported);
+    if let Some(transceiver) = transceiver {
+        describe(&mut options, transceiver);
+    }
+    options
+}
+
+fn describe(options: &mut MediaDescriptionOptions, transceiver: &Transceiver) {
+    options.direction = transceiver.direction;
+    if !transceiver.codec_preferences.is_empty() {
+        options.codecs.clone_from(&transceiver.codec_preferences);
+        options.keep_codec_order = true;
+    }
+    let track_id = Some(transceiver.sender_id.clone());
+    options.msids = match transceiver.sender_streams.as_slice() {
+        [] => vec![Msid { stream_id: None, track_id }],
+        streams => streams
+            .iter()
+            .map(|stream| Msid { stream_id: Some(stream.clone()), track_id: track_id.clone() })
+            .collect(),
+    };
+    if transceiver.direction != RtpTransceiverDirection::Inactive {
+        options.ssrcs = vec![transceiver.ssrc];
+    }
+}
+
+fn is_supported(codec: &Codec) -> bool {
+    codec.is_media() && !codec.is_red()
+}
+
+fn from_media_session(error: MediaSessionError) -> RtcError {
+    RtcError::operation(error.to_string())
+}

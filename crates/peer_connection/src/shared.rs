@@ -1,0 +1,274 @@
+//! The state of one PeerConnection: one struct behind one mutex, held by the handles and the signaling task,
+//! never across an await.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use peerstack_base::{EventSource, Random};
+use peerstack_jsep::{Codec, SessionDescription as ParsedDescription};
+use tokio::sync::mpsc;
+
+use crate::configuration::Configuration;
+use crate::dropping_queue::DroppingQueue;
+use crate::media_stream_track::{MediaStreamTrack, TrackKind, uuid};
+use crate::network_task::NetworkHandle;
+use crate::rtp_packet::RtcpFeedback;
+use crate::rtp_transceiver::TransceiverId;
+use crate::signaling_task::SignalingCommand;
+use crate::{
+    IceConnectionState, IceGatheringState, PeerConnectionEvent, PeerConnectionState, RtcError,
+    RtpTransceiverDirection, SdpType, SignalingState,
+};
+
+/// Feedback items that wait for the application on one sender.
+const FEEDBACK_QUEUE: usize = 256;
+
+/// A description that was set, parsed.
+#[derive(Debug, Clone)]
+pub(crate) struct Description {
+    pub(crate) sdp_type: SdpType,
+    pub(crate) parsed: ParsedDescription,
+}
+
+/// What stands behind `RtpTransceiver`, `RtpSender` and `RtpReceiver`.
+#[derive(Debug, Clone)]
+pub(crate) struct Transceiver {
+    pub(crate) id: TransceiverId,
+    pub(crate) kind: TrackKind,
+    pub(crate) mid: Option<String>,
+    pub(crate) direction: RtpTransceiverDirection,
+    pub(crate) current_direction: Option<RtpTransceiverDirection>,
+    /// What the track events told so far (webrtc-pc `[[FiredDirection]]`).
+    pub(crate) fired_direction: Option<RtpTransceiverDirection>,
+    pub(crate) stopping: bool,
+    pub(crate) stopped: bool,
+    /// Made by `add_track`: a remote offer may take it (RFC 9429 section 5.10).
+    pub(crate) from_add_track: bool,
+    /// Made by a remote offer: a rollback removes it.
+    pub(crate) from_remote_offer: bool,
+    pub(crate) codec_preferences: Vec<Codec>,
+    pub(crate) negotiated_codecs: Vec<Codec>,
+    pub(crate) sender_track: Option<MediaStreamTrack>,
+    /// What `a=msid` calls the track sent; stays when the track is replaced.
+    pub(crate) sender_id: String,
+    pub(crate) sender_streams: Vec<String>,
+    pub(crate) ssrc: u32,
+    /// Whether it was ever negotiated to send: `add_track` does not take such a one again.
+    pub(crate) has_sent: bool,
+    pub(crate) receiver_track: MediaStreamTrack,
+    pub(crate) receiver_streams: Vec<String>,
+    pub(crate) feedback: Arc<DroppingQueue<RtcpFeedback>>,
+}
+
+/// The whole state.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) closed: bool,
+    pub(crate) signaling_state: SignalingState,
+    pub(crate) ice_connection_state: IceConnectionState,
+    pub(crate) ice_gathering_state: IceGatheringState,
+    pub(crate) connection_state: PeerConnectionState,
+    pub(crate) current_local: Option<Description>,
+    pub(crate) current_remote: Option<Description>,
+    pub(crate) pending_local: Option<Description>,
+    pub(crate) pending_remote: Option<Description>,
+    pub(crate) transceivers: Vec<Transceiver>,
+    next_transceiver: u32,
+    /// Whether a data channel was ever made: offers then carry the application section.
+    pub(crate) wants_data: bool,
+    pub(crate) negotiation_needed: bool,
+    /// The algorithm of webrtc-pc section 4.7.3 is to run once the operations chain is empty.
+    pub(crate) check_negotiation_needed: bool,
+    /// `restart_ice` was called and no offer carried it out yet.
+    pub(crate) ice_restart: bool,
+    pub(crate) cname: String,
+    pub(crate) random: Random,
+    pub(crate) events: EventSource<PeerConnectionEvent>,
+}
+
+impl State {
+    pub(crate) fn new(mut random: Random, scope: &str) -> Self {
+        Self {
+            closed: false,
+            signaling_state: SignalingState::default(),
+            ice_connection_state: IceConnectionState::New,
+            ice_gathering_state: IceGatheringState::New,
+            connection_state: PeerConnectionState::New,
+            current_local: None,
+            current_remote: None,
+            pending_local: None,
+            pending_remote: None,
+            transceivers: Vec::new(),
+            next_transceiver: 0,
+            wants_data: false,
+            negotiation_needed: false,
+            check_negotiation_needed: false,
+            ice_restart: false,
+            cname: random.ice_string(16),
+            random,
+            events: EventSource::new(scope),
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<(), RtcError> {
+        if self.closed { Err(RtcError::closed()) } else { Ok(()) }
+    }
+
+    /// The description in force, pending before current.
+    pub(crate) fn local(&self) -> Option<&Description> {
+        self.pending_local.as_ref().or(self.current_local.as_ref())
+    }
+
+    /// The description in force, pending before current.
+    pub(crate) fn remote(&self) -> Option<&Description> {
+        self.pending_remote.as_ref().or(self.current_remote.as_ref())
+    }
+
+    pub(crate) fn set_signaling_state(&mut self, state: SignalingState) {
+        if self.signaling_state != state {
+            self.signaling_state = state;
+            self.events.emit(PeerConnectionEvent::SignalingStateChange(state));
+        }
+    }
+
+    pub(crate) fn transceiver(&self, id: TransceiverId) -> Option<&Transceiver> {
+        self.transceivers.iter().find(|transceiver| transceiver.id == id)
+    }
+
+    pub(crate) fn transceiver_mut(&mut self, id: TransceiverId) -> Option<&mut Transceiver> {
+        self.transceivers.iter_mut().find(|transceiver| transceiver.id == id)
+    }
+
+    pub(crate) fn transceiver_by_mid(&mut self, mid: &str) -> Option<&mut Transceiver> {
+        self.transceivers.iter_mut().find(|transceiver| transceiver.mid.as_deref() == Some(mid))
+    }
+
+    /// Makes a transceiver. SSRCs are unique within the connection.
+    pub(crate) fn create_transceiver(
+        &mut self,
+        kind: TrackKind,
+        direction: RtpTransceiverDirection,
+        track_queue: usize,
+    ) -> TransceiverId {
+        let id = TransceiverId(self.next_transceiver);
+        self.next_transceiver += 1;
+        let ssrc = loop {
+            let ssrc = self.random.u32();
+            if ssrc != 0 && self.transceivers.iter().all(|transceiver| transceiver.ssrc != ssrc) {
+                break ssrc;
+            }
+        };
+        let receiver_track = MediaStreamTrack::remote(kind, uuid(&mut self.random), track_queue);
+        self.transceivers.push(Transceiver {
+            id,
+            kind,
+            mid: None,
+            direction,
+            current_direction: None,
+            fired_direction: None,
+            stopping: false,
+            stopped: false,
+            from_add_track: false,
+            from_remote_offer: false,
+            codec_preferences: Vec::new(),
+            negotiated_codecs: Vec::new(),
+            sender_track: None,
+            sender_id: uuid(&mut self.random),
+            sender_streams: Vec::new(),
+            ssrc,
+            has_sent: false,
+            receiver_track,
+            receiver_streams: Vec::new(),
+            feedback: Arc::new(DroppingQueue::new(FEEDBACK_QUEUE)),
+        });
+        id
+    }
+}
+
+/// What all handles of one connection and its signaling task share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) configuration: Configuration,
+    pub(crate) network: NetworkHandle,
+    pub(crate) signaling: mpsc::UnboundedSender<SignalingCommand>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        state: State,
+        configuration: Configuration,
+        network: NetworkHandle,
+        signaling: mpsc::UnboundedSender<SignalingCommand>,
+    ) -> Self {
+        Self { state: Mutex::new(state), configuration, network, signaling }
+    }
+
+    /// The state. A panic of a holder cannot leave it torn: nothing in here panics.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a transceiver. Handles exist only for transceivers of this state; one that a rollback removed
+    /// reads as a stopped one.
+    pub(crate) fn with_transceiver<R>(&self, id: TransceiverId, read: impl FnOnce(&Transceiver) -> R) -> R {
+        let state = self.lock();
+        match state.transceiver(id) {
+            Some(transceiver) => read(transceiver),
+            None => read(&removed(id)),
+        }
+    }
+
+    /// Changes a transceiver; `change` says whether negotiation may be needed for it.
+    pub(crate) fn update_transceiver(
+        &self,
+        id: TransceiverId,
+        change: impl FnOnce(&mut Transceiver) -> Result<bool, RtcError>,
+    ) -> Result<(), RtcError> {
+        let mut state = self.lock();
+        state.open()?;
+        let transceiver = state
+            .transceiver_mut(id)
+            .filter(|transceiver| !transceiver.stopped && !transceiver.stopping)
+            .ok_or_else(|| RtcError::invalid_state("the transceiver is stopped"))?;
+        if change(transceiver)? {
+            self.negotiation_needed(&mut state);
+        }
+        Ok(())
+    }
+
+    /// Asks for the negotiation-needed algorithm (webrtc-pc section 4.7.3) once the operations chain is empty.
+    pub(crate) fn negotiation_needed(&self, state: &mut State) {
+        state.check_negotiation_needed = true;
+        // Only wakes the task; if it is gone the connection is closed and nothing is needed.
+        let _ = self.signaling.send(SignalingCommand::Wake);
+    }
+}
+
+fn removed(id: TransceiverId) -> Transceiver {
+    let feedback = DroppingQueue::new(0);
+    feedback.close();
+    let receiver_track = MediaStreamTrack::remote(TrackKind::Audio, String::new(), 0);
+    receiver_track.end();
+    Transceiver {
+        id,
+        kind: TrackKind::Audio,
+        mid: None,
+        direction: RtpTransceiverDirection::Inactive,
+        current_direction: None,
+        fired_direction: None,
+        stopping: true,
+        stopped: true,
+        from_add_track: false,
+        from_remote_offer: false,
+        codec_preferences: Vec::new(),
+        negotiated_codecs: Vec::new(),
+        sender_track: None,
+        sender_id: String::new(),
+        sender_streams: Vec::new(),
+        ssrc: 0,
+        has_sent: false,
+        receiver_track,
+        receiver_streams: Vec::new(),
+        feedback: Arc::new(feedback),
+    }
+}

@@ -1,0 +1,220 @@
+//! The signaling task, one for each PeerConnection: runs the operations chain (webrtc-pc section 4.4.1.2) and
+//! turns what the network task tells into the connection's state and events. Answers to libwebrtc's signaling
+//! thread.
+
+use std::sync::Arc;
+
+use peerstack_base::Random;
+use peerstack_p2p::{Candidate, CandidateErrorEvent, CandidatePair};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::data_channel::{DataChannel, DataChannelEvent, DataChannelShared};
+use crate::media_stream_track::MediaStreamTrack;
+use crate::network_task::ConnectionCommand;
+use crate::peer_connection_event::{IceCandidateErrorEvent, UnsignaledTrackEvent};
+use crate::sdp_offer_answer::{self, SdpOfferAnswerHandler};
+use crate::shared::Shared;
+use crate::{
+    IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionEvent,
+    PeerConnectionState, RtcError, SessionDescription,
+};
+
+type Reply<R> = oneshot::Sender<Result<R, RtcError>>;
+
+/// What the operations chain runs, one after another.
+#[derive(Debug)]
+pub(crate) enum Operation {
+    CreateOffer { options: OfferOptions, reply: Reply<SessionDescription> },
+    CreateAnswer { reply: Reply<SessionDescription> },
+    SetLocalDescription { description: Option<SessionDescription>, reply: Reply<()> },
+    SetRemoteDescription { description: SessionDescription, reply: Reply<()> },
+    AddIceCandidate { candidate: IceCandidateInit, reply: Reply<()> },
+}
+
+/// What handles ask of the task.
+#[derive(Debug)]
+pub(crate) enum SignalingCommand {
+    /// Run this when all before it are done.
+    Operation(Operation),
+    /// Look at the state again.
+    Wake,
+    /// The state is closed already: free everything and end.
+    Close,
+}
+
+/// What the network task tells.
+#[derive(Debug)]
+pub(crate) enum NetworkEvent {
+    IceConnectionState(IceConnectionState),
+    ConnectionState(PeerConnectionState),
+    GatheringState(IceGatheringState),
+    /// Local candidates of the transport that carries this section.
+    Candidates {
+        mid: String,
+        candidates: Vec<Candidate>,
+    },
+    CandidateError(CandidateErrorEvent),
+    /// Local candidates are gone.
+    CandidatesRemoved(Vec<Candidate>),
+    SelectedPair(Box<CandidatePair>),
+    DtlsHandshakeError(String),
+    DataChannel {
+        channel: Arc<DataChannelShared>,
+        events: mpsc::UnboundedReceiver<DataChannelEvent>,
+    },
+    UnsignaledTrack {
+        ssrc: u32,
+        payload_type: u8,
+        track: MediaStreamTrack,
+    },
+}
+
+/// The task's own.
+pub(crate) struct SignalingTask {
+    shared: Arc<Shared>,
+    handler: SdpOfferAnswerHandler,
+    commands: mpsc::UnboundedReceiver<SignalingCommand>,
+    network: mpsc::UnboundedReceiver<NetworkEvent>,
+}
+
+impl SignalingTask {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        random: &mut Random,
+        commands: mpsc::UnboundedReceiver<SignalingCommand>,
+        network: mpsc::UnboundedReceiver<NetworkEvent>,
+    ) -> Self {
+        let handler = SdpOfferAnswerHandler::new(Arc::clone(&shared), random);
+        Self { shared, handler, commands, network }
+    }
+
+    /// Runs until the connection is closed and freed.
+    pub(crate) async fn run(mut self) {
+        let mut network_alive = true;
+        loop {
+            tokio::select! {
+                biased;
+                event = self.network.recv(), if network_alive => match event {
+                    Some(event) => self.handle_event(event),
+                    None => network_alive = false,
+                },
+                command = self.commands.recv() => match command {
+                    Some(SignalingCommand::Operation(operation)) => self.run_operation(operation).await,
+                    Some(SignalingCommand::Wake) => {}
+                    Some(SignalingCommand::Close) | None => break,
+                },
+            }
+            if self.commands.is_empty() {
+                sdp_offer_answer::update_negotiation_needed(&mut self.shared.lock());
+            }
+        }
+        self.close().await;
+    }
+
+    async fn close(mut self) {
+        let (reply, closed) = oneshot::channel();
+        self.shared.network.send(ConnectionCommand::Close { reply });
+        // An error means that the network task is gone, which is as closed as can be.
+        let _ = closed.await;
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let SignalingCommand::Operation(operation) = command {
+                refuse(operation);
+            }
+        }
+        self.shared.lock().events.emit(PeerConnectionEvent::Closed);
+    }
+
+    async fn run_operation(&mut self, operation: Operation) {
+        if self.shared.lock().closed {
+            return refuse(operation);
+        }
+        // A caller that no longer waits for the answer does not matter to what was asked for.
+        match operation {
+            Operation::CreateOffer { options, reply } => {
+                let _ = reply.send(self.handler.create_offer(options).await);
+            }
+            Operation::CreateAnswer { reply } => {
+                let _ = reply.send(self.handler.create_answer().await);
+            }
+            Operation::SetLocalDescription { description, reply } => {
+                let _ = reply.send(self.handler.set_local_description(description).await);
+            }
+            Operation::SetRemoteDescription { description, reply } => {
+                let _ = reply.send(self.handler.set_remote_description(description).await);
+            }
+            Operation::AddIceCandidate { candidate, reply } => {
+                let _ = reply.send(self.handler.add_ice_candidate(&candidate));
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: NetworkEvent) {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        if state.closed {
+            return;
+        }
+        match event {
+            NetworkEvent::IceConnectionState(ice) => {
+                state.ice_connection_state = ice;
+                state.events.emit(PeerConnectionEvent::IceConnectionStateChange(ice));
+            }
+            NetworkEvent::ConnectionState(connection) => {
+                state.connection_state = connection;
+                state.events.emit(PeerConnectionEvent::ConnectionStateChange(connection));
+            }
+            NetworkEvent::GatheringState(gathering) => {
+                state.ice_gathering_state = gathering;
+                sdp_offer_answer::note_gathering_state(state, gathering);
+                state.events.emit(PeerConnectionEvent::IceGatheringStateChange(gathering));
+            }
+            NetworkEvent::Candidates { mid, candidates } => {
+                for candidate in candidates {
+                    if let Some(init) = sdp_offer_answer::add_local_candidate(state, &mid, candidate) {
+                        state.events.emit(PeerConnectionEvent::IceCandidate(init));
+                    }
+                }
+            }
+            NetworkEvent::CandidateError(error) => {
+                state.events.emit(PeerConnectionEvent::IceCandidateError(IceCandidateErrorEvent {
+                    address: error.address,
+                    port: error.port,
+                    url: error.url,
+                    error_code: error.error_code,
+                    error_text: error.error_text,
+                }));
+            }
+            NetworkEvent::CandidatesRemoved(candidates) => {
+                sdp_offer_answer::remove_local_candidates(state, &candidates);
+            }
+            NetworkEvent::SelectedPair(pair) => {
+                state.events.emit(PeerConnectionEvent::SelectedCandidatePairChange(pair));
+            }
+            NetworkEvent::DtlsHandshakeError(error) => {
+                state.events.emit(PeerConnectionEvent::DtlsHandshakeError(error));
+            }
+            NetworkEvent::DataChannel { channel, events } => {
+                let channel = DataChannel::new(channel, self.shared.network.clone(), events);
+                state.events.emit(PeerConnectionEvent::DataChannel(channel));
+            }
+            NetworkEvent::UnsignaledTrack { ssrc, payload_type, track } => {
+                let event = UnsignaledTrackEvent { ssrc, payload_type, track };
+                state.events.emit(PeerConnectionEvent::UnsignaledTrack(event));
+            }
+        }
+    }
+}
+
+fn refuse(operation: Operation) {
+    match operation {
+        Operation::CreateOffer { reply, .. } | Operation::CreateAnswer { reply } => {
+            let _ = reply.send(Err(RtcError::closed()));
+        }
+        Operation::SetLocalDescription { reply, .. }
+        | Operation::SetRemoteDescription { reply, .. }
+        | Operation::AddIceCandidate { reply, .. } => {
+            let _ = reply.send(Err(RtcError::closed()));
+        }
+    }
+}

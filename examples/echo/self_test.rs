@@ -1,0 +1,79 @@
+//! `--self-test`: the server and the client in one process, over real sockets.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::args::Args;
+use crate::client::{self, Exercise, Report};
+use crate::hub::Hub;
+use crate::{http_client, server, wrong_use};
+
+/// RTP packets of a hundred that may be lost: there is no reason for any on loopback but a busy machine.
+const MAX_LOST_PERCENT: u64 = 1;
+
+/// Runs it: 0 if everything came back, 1 if not.
+pub(crate) async fn run(mut args: Args) -> ExitCode {
+    args.bind = Ipv4Addr::LOCALHOST.into();
+    let hub = match Hub::new(args.clone()) {
+        Ok(hub) => Arc::new(hub),
+        Err(error) => return wrong_use(&format!("these flags cannot be met: {error}")),
+    };
+    let listener = match server::bind(SocketAddr::new(args.bind, 0)).await {
+        Ok(listener) => listener,
+        Err(error) => return wrong_use(&error),
+    };
+    let Ok(address) = listener.local_addr() else { return wrong_use("the port is not known") };
+    let serving = tokio::spawn(server::serve(listener, Arc::clone(&hub)));
+    println!("Two peers in one process, over {address} and UDP on this machine:");
+    let result = match http_client::parse_url(&format!("http://{address}/offer")) {
+        Ok(uri) => client::exercise(&uri, &args, Exercise::Exact).await,
+        Err(error) => Err(error),
+    };
+    serving.abort();
+    hub.shut_down(Duration::from_secs(3)).await;
+    match result {
+        Ok(report) => {
+            client::print(&report);
+            verdict(&failures(&report))
+        }
+        Err(error) => verdict(&[error]),
+    }
+}
+
+fn verdict(failures: &[String]) -> ExitCode {
+    for failure in failures {
+        println!("FAILED: {failure}");
+    }
+    if failures.is_empty() {
+        println!("Everything came back.");
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// What of the report is not as it must be.
+fn failures(report: &Report) -> Vec<String> {
+    let mut failures = Vec::new();
+    for data in [&report.messages, &report.bulk] {
+        match data {
+            Ok(data) if data.too_large > 0 => {
+                failures.push(format!("{} messages were larger than the peer takes", data.too_large));
+            }
+            Ok(data) if data.messages == 0 => failures.push("no message came back".to_owned()),
+            Ok(_) => {}
+            Err(error) => failures.push(format!("data: {error}")),
+        }
+    }
+    match &report.rtp {
+        None => failures.push("media was not negotiated both ways".to_owned()),
+        Some(rtp) if rtp.lost() * 100 > rtp.sent * MAX_LOST_PERCENT => {
+            failures.push(format!("{} of {} RTP packets did not come back", rtp.lost(), rtp.sent));
+        }
+        Some(_) => {}
+    }
+    failures.extend(report.transport.missing().map(|name| format!("nothing is known of the {name}")));
+    failures
+}

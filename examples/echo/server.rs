@@ -1,0 +1,301 @@
+//! HTTP: the page, and the echo protocol. Every refusal is one sentence of plain text.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use peerstack::{IceCandidateInit, SessionDescription};
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::hub::{Hub, HubError};
+use crate::stats;
+
+/// Bytes of a request's body; an offer of a browser has some ten thousand.
+const MAX_BODY: usize = 256 << 10;
+/// A request takes no longer, gathering included.
+const REQUEST: Duration = Duration::from_secs(20);
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const PLOT: &str = include_str!("plot.js");
+const SOURCE: &str = include_str!("source.js");
+const REPORT: &str = include_str!("report.js");
+
+/// Nothing from elsewhere: the page is all here.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                      connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'";
+
+/// A description as the protocol carries it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Description {
+    /// `offer` or `answer`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) sdp: String,
+}
+
+/// An offer made here.
+#[derive(Debug, Serialize)]
+struct Session {
+    id: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    sdp: String,
+}
+
+/// `RTCIceCandidateInit` as JavaScript writes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate {
+    #[serde(default)]
+    candidate: String,
+    sdp_mid: Option<String>,
+    sdp_m_line_index: Option<u16>,
+    username_fragment: Option<String>,
+}
+
+/// Listens where the flags say.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("{address} is in use already; --port names another port, --port 0 any that is free")
+        }
+        std::io::ErrorKind::AddrNotAvailable => format!("{address} is no address of this machine"),
+        std::io::ErrorKind::PermissionDenied => format!("{address} may not be used by this user"),
+        _ => format!("cannot listen on {address}: {error}"),
+    })
+}
+
+/// Serves until the process ends.
+pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>) -> Result<(), String> {
+    axum::serve(listener, router(hub)).await.map_err(|error| format!("the HTTP server ended: {error}"))
+}
+
+fn router(hub: Arc<Hub>) -> Router {
+    Router::new()
+        .route("/", get(async || asset("text/html; charset=utf-8", PAGE)))
+        .route("/page.css", get(async || asset("text/css; charset=utf-8", STYLE)))
+        .route("/page.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
+        .route("/plot.js", get(async || asset("text/javascript; charset=utf-8", PLOT)))
+        .route("/source.js", get(async || asset("text/javascript; charset=utf-8", SOURCE)))
+        .route("/report.js", get(async || asset("text/javascript; charset=utf-8", REPORT)))
+        .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
+        .route("/config", get(config))
+        .route("/offer", post(offer))
+        .route("/session", post(session))
+        .route("/session/{id}/answer", post(answer))
+        .route("/peers/{id}", delete(close))
+        .route("/peers/{id}/offer", post(renegotiate))
+        .route("/peers/{id}/candidate", post(candidate))
+        .route("/peers/{id}/stats", get(peer_stats))
+        .fallback(async || (StatusCode::NOT_FOUND, "There is nothing at this address."))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(frame))
+        .with_state(hub)
+}
+
+fn asset(content_type: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (headers, text).into_response()
+}
+
+/// Around every request: a time limit, and the headers that let pages of any origin ask.
+async fn frame(request: Request, next: Next) -> Response {
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        let late = (StatusCode::REQUEST_TIMEOUT, "The request took too long.");
+        tokio::time::timeout(REQUEST, next.run(request)).await.unwrap_or_else(|_| late.into_response())
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, DELETE, OPTIONS"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "x-peer-id"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl IntoResponse for HubError {
+    fn into_response(self) -> Response {
+        let (status, sentence) = match self {
+            Self::BadRequest(sentence) => (StatusCode::BAD_REQUEST, sentence),
+            Self::Full(limit) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!(
+                    "The server has {limit} peers already, as many as --max-peers allows. Try again later."
+                ),
+            ),
+            Self::NotFound => (StatusCode::NOT_FOUND, "There is no such peer.".to_owned()),
+            Self::Gone(reason) => (StatusCode::GONE, format!("The peer has ended: {reason}")),
+            Self::Internal(sentence) => (StatusCode::INTERNAL_SERVER_ERROR, sentence),
+        };
+        (status, sentence).into_response()
+    }
+}
+
+async fn config(State(hub): State<Arc<Hub>>) -> Response {
+    axum::Json(hub.config()).into_response()
+}
+
+async fn offer(
+    State(hub): State<Arc<Hub>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Response> {
+    let offer = description(body, "offer")?;
+    let (id, answer) =
+        hub.answer(SessionDescription::offer(offer)).await.map_err(IntoResponse::into_response)?;
+    Ok(with_id(&id, axum::Json(Description { kind: "answer".to_owned(), sdp: answer.sdp })))
+}
+
+async fn session(State(hub): State<Arc<Hub>>) -> Result<Response, HubError> {
+    let (id, offer) = hub.offer().await?;
+    Ok(with_id(&id, axum::Json(Session { id: id.clone(), kind: "offer", sdp: offer.sdp })))
+}
+
+fn with_id(id: &str, body: impl IntoResponse) -> Response {
+    let mut response = body.into_response();
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(HeaderName::from_static("x-peer-id"), value);
+    }
+    response
+}
+
+async fn answer(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Response> {
+    let answer = SessionDescription::answer(description(body, "answer")?);
+    hub.set_answer(&id, answer).await.map_err(IntoResponse::into_response)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn renegotiate(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Response> {
+    let offer = SessionDescription::offer(description(body, "offer")?);
+    let answer = hub.renegotiate(&id, offer).await.map_err(IntoResponse::into_response)?;
+    Ok(with_id(&id, axum::Json(Description { kind: "answer".to_owned(), sdp: answer.sdp })))
+}
+
+async fn candidate(
+    State(hub): State<Arc<Hub>>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<StatusCode, Response> {
+    let body = body.map_err(IntoResponse::into_response)?;
+    let candidate: Candidate = serde_json::from_slice(&body)
+        .map_err(|error| refuse(format!("The body is no candidate in JSON: {error}.")))?;
+    let candidate = IceCandidateInit {
+        candidate: candidate.candidate,
+        sdp_mid: candidate.sdp_mid,
+        sdp_mline_index: candidate.sdp_m_line_index,
+        username_fragment: candidate.username_fragment,
+    };
+    hub.add_candidate(&id, candidate).await.map_err(IntoResponse::into_response)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn close(State(hub): State<Arc<Hub>>, Path(id): Path<String>) -> Result<StatusCode, HubError> {
+    hub.close(&id)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn peer_stats(State(hub): State<Arc<Hub>>, Path(id): Path<String>) -> Result<Response, HubError> {
+    let peer = hub.find(&id)?;
+    Ok(axum::Json(stats::of_peer(&peer).await?).into_response())
+}
+
+/// The SDP of a body that holds a description of the kind wanted.
+fn description(body: Result<Bytes, BytesRejection>, wanted: &str) -> Result<String, Response> {
+    let body = body.map_err(IntoResponse::into_response)?;
+    read_description(&body, wanted).map_err(refuse)
+}
+
+fn refuse(sentence: String) -> Response {
+    (StatusCode::BAD_REQUEST, sentence).into_response()
+}
+
+fn read_description(body: &[u8], wanted: &str) -> Result<String, String> {
+    let example = format!(r#"{{"type":"{wanted}","sdp":"v=0..."}}"#);
+    let description: Description = serde_json::from_slice(body)
+        .map_err(|error| format!("The body is not JSON of the form {example}: {error}."))?;
+    if description.kind != wanted {
+        return Err(format!("The type is {:?}, but {wanted:?} is wanted here.", description.kind));
+    }
+    if description.sdp.trim().is_empty() {
+        return Err("The SDP is empty.".to_owned());
+    }
+    Ok(description.sdp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_read_and_what_is_none_gets_a_sentence() {
+        assert_eq!(read_description(br#"{"type":"offer","sdp":"v=0"}"#, "offer"), Ok("v=0".to_owned()));
+        let cases: [(&[u8], &str); 7] = [
+            (b"", "not JSON"),
+            (b"\xff\xfe", "not JSON"),
+            (b"v=0\r\n", "not JSON"),
+            (b"[]", "not JSON"),
+            (br#"{"sdp":"v=0"}"#, "missing field `type`"),
+            (br#"{"type":"answer","sdp":"v=0"}"#, "\"offer\" is wanted here"),
+            (br#"{"type":"offer","sdp":"  "}"#, "empty"),
+        ];
+        for (body, part) in cases {
+            let error = read_description(body, "offer").unwrap_err();
+            assert!(error.contains(part), "{error}");
+            assert!(error.ends_with('.'));
+        }
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere() {
+        for text in [PAGE, STYLE, SCRIPT, PLOT, SOURCE, REPORT] {
+            for line in
+                text.lines().filter(|line| !line.contains("xmlns") && !line.contains("w3.org/2000/svg"))
+            {
+                assert!(!line.contains("https://") && !line.contains("http://"), "{line}");
+            }
+        }
+        assert!(!PAGE.contains("style=") && !PAGE.contains("onclick"), "the policy forbids both");
+    }
+
+    #[test]
+    fn a_candidate_is_read_as_a_browser_writes_it() {
+        let text = r#"{"candidate":"candidate:1 1 udp 1 1.2.3.4 5 typ host","sdpMid":"0","sdpMLineIndex":0,
+                       "usernameFragment":"abcd"}"#;
+        let candidate: Candidate = serde_json::from_str(text).unwrap();
+        assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("0"), Some(0)));
+        assert_eq!(candidate.username_fragment.as_deref(), Some("abcd"));
+        let end: Candidate = serde_json::from_str("{\"candidate\":\"\",\"sdpMid\":null}").unwrap();
+        assert!(end.candidate.is_empty() && end.sdp_mid.is_none());
+    }
+}
