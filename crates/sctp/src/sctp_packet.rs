@@ -37,9 +37,10 @@ pub(crate) mod chunk_type {
 pub(crate) const FLAG_UNORDERED: u8 = 4;
 const FLAGS_WHOLE_IMMEDIATE: u8 = 0b1011;
 
-/// Whether serial number `a` is after `b` (RFC 1982; RFC 9260 section 1.6).
+/// Whether serial number `a` is after `b` (RFC 1982; RFC 9260 section 1.6); half the space apart, where no order
+/// is defined, counts as after.
 pub(crate) fn tsn_after(a: u32, b: u32) -> bool {
-    a != b && a.wrapping_sub(b) < 1 << 31
+    a != b && a.wrapping_sub(b) <= 1 << 31
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

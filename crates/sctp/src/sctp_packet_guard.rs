@@ -52,24 +52,21 @@ pub(crate) enum Admission {
 }
 
 /// Which SSNs may wait in a stream: those from `low` on, [`SSN_WINDOW`] of them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 struct SsnWindow {
-    /// No message with an older SSN waits.
-    low: u16,
+    /// No message with an older SSN waits; `None` while no ordered message came since nothing waited.
+    low: Option<u16>,
     /// Unordered messages came too, so that what is read cannot be counted.
     mixed: bool,
-    /// When `low` was last set anew.
+    /// When nothing waited last.
     epoch: u64,
 }
 
 impl SsnWindow {
-    /// Nothing waits in the stream, so any window will do: one around what comes.
-    fn around(ssn: u16, epoch: u64) -> Self {
-        Self { low: ssn.wrapping_sub(SSN_WINDOW / 2), mixed: false, epoch }
-    }
-
-    fn admits(&self, ssn: u16) -> bool {
-        ssn.wrapping_sub(self.low) < SSN_WINDOW
+    fn admit(&mut self, ssn: u16) -> bool {
+        // Nothing waits: any window will do, so one around what comes.
+        let low = *self.low.get_or_insert(ssn.wrapping_sub(SSN_WINDOW / 2));
+        ssn.wrapping_sub(low) < SSN_WINDOW
     }
 }
 
@@ -147,9 +144,10 @@ impl PacketGuard {
         self.buffered_chunks = self.buffered_chunks.saturating_sub(chunks as u64);
         if let Some(window) = self.streams.get_mut(&sid)
             && !window.mixed
+            && let Some(low) = &mut window.low
         {
             // Messages are read in the order of their SSNs, so what is left is newer by one at least.
-            window.low = window.low.wrapping_add(1);
+            *low = low.wrapping_add(1);
         }
     }
 
@@ -247,12 +245,12 @@ impl PacketGuard {
             return false;
         }
         let epoch = self.epoch;
-        let window = self.streams.entry(data.sid).or_insert_with(|| SsnWindow::around(data.ssn, epoch));
+        let window = self.streams.entry(data.sid).or_default();
         if window.epoch != epoch {
-            *window = SsnWindow::around(data.ssn, epoch);
+            *window = SsnWindow { epoch, ..SsnWindow::default() };
         }
         window.mixed |= data.unordered;
-        data.unordered || window.admits(data.ssn)
+        data.unordered || window.admit(data.ssn)
     }
 
     fn beyond_pending_reset(&self, data: &DataHeader) -> bool {

@@ -587,8 +587,11 @@ impl<A: SctpAssociation> SctpTransport<A> {
 }
 
 #[cfg(test)]
-#[path = "sctp_transport_tests.rs"]
-mod tests;
+#[path = "hostile_tests.rs"]
+mod hostile_tests;
 #[cfg(test)]
 #[path = "sctp_transport_path_tests.rs"]
 mod path_tests;
+#[cfg(test)]
+#[path = "sctp_transport_tests.rs"]
+mod tests;

@@ -110,7 +110,9 @@ fn the_dtls_server_begins_if_the_client_does_not() {
 fn simultaneous_init() {
     let (client, server) = (DtlsRole::Client, DtlsRole::Server);
     // Whose tag is larger is chance: several rounds.
-    for (round, roles) in [[server, server], [client, client], [client, server]].iter().cycle().take(12).enumerate() {
+    for (round, roles) in
+        [[server, server], [client, client], [client, server]].iter().cycle().take(12).enumerate()
+    {
         let mut pair = Pair::new();
         let mut blocked = round % 2 == 0;
         pair.filter = Some(Box::new(move |from, packet| {

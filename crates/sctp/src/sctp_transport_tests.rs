@@ -401,7 +401,8 @@ fn a_thousand_and_twenty_four_channels() {
     let mut ids = Vec::new();
     for id in 0..1024 {
         let init = DataChannelInit { negotiated: true, id: Some(id), ..DataChannelInit::default() };
-        let both = [0, 1].map(|peer| pair.peers[peer].sctp.create_data_channel(pair.now, init.clone()).unwrap());
+        let both =
+            [0, 1].map(|peer| pair.peers[peer].sctp.create_data_channel(pair.now, init.clone()).unwrap());
         ids.push(both);
     }
     assert_eq!(
@@ -454,7 +455,10 @@ fn the_peers_streams_limit_channels() {
 #[test]
 fn an_open_larger_than_the_peer_takes_closes_the_channel() {
     let mut pair = Pair::new();
-    let a = pair.peers[0].sctp.create_data_channel(pair.now, DataChannelInit::labelled("a longer label")).unwrap();
+    let a = pair.peers[0]
+        .sctp
+        .create_data_channel(pair.now, DataChannelInit::labelled("a longer label"))
+        .unwrap();
     pair.start_with(20);
     pair.run_for(ms(1000));
     let error = crate::DataChannelError::OpenTooLarge { len: 26, limit: 20 };
@@ -472,7 +476,10 @@ fn bad_parameters_are_refused() {
     let base = DataChannelInit::default;
     for (init, error) in [
         (DataChannelInit { label: label(65_536), ..base() }, DataChannelOpenError::LabelTooLong(65_536)),
-        (DataChannelInit { protocol: label(65_536), ..base() }, DataChannelOpenError::ProtocolTooLong(65_536)),
+        (
+            DataChannelInit { protocol: label(65_536), ..base() },
+            DataChannelOpenError::ProtocolTooLong(65_536),
+        ),
         (
             DataChannelInit { max_retransmits: Some(1), max_packet_life_time: Some(1), ..base() },
             DataChannelOpenError::BothReliabilities,
