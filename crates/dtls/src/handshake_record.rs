@@ -13,6 +13,7 @@ pub(crate) const ALERT: u8 = 21;
 /// handshake(22).
 pub(crate) const HANDSHAKE: u8 = 22;
 /// application_data(23).
+#[cfg(feature = "webrtc-dtls")]
 pub(crate) const APPLICATION_DATA: u8 = 23;
 
 /// client_hello(1).

@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_packet_too_large_is_cut_at_chunks() {
-        let mut chunk = vec![0; 100];
+        let mut chunk = [0; 100];
         chunk[3] = 99;
         let packet = build(HEADER, std::iter::repeat_n(&chunk[..99], 12));
         let mut parts = Vec::new();

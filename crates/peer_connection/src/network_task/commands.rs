@@ -192,10 +192,8 @@ impl HandleShared {
         init: DataChannelInit,
     ) -> Result<Arc<DataChannelShared>, RtcError> {
         let alive = self.channels();
-        if let Some(id) = init.id {
-            if alive.iter().any(|channel| channel.id() == Some(id)) {
-                return Err(RtcError::operation(format!("id {id} is in use by another data channel")));
-            }
+        if let Some(id) = init.id.filter(|id| alive.iter().any(|channel| channel.id() == Some(*id))) {
+            return Err(RtcError::operation(format!("id {id} is in use by another data channel")));
         }
         if alive.len() >= MAX_DATA_CHANNELS {
             return Err(RtcError::operation(format!("there are {MAX_DATA_CHANNELS} data channels already")));

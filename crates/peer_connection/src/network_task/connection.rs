@@ -324,10 +324,9 @@ impl Connection {
         let ids: Vec<_> = self.controller.transports().map(|(id, _)| id).collect();
         let mut woken = Poll::Pending;
         for id in ids {
-            if let Some(transport) = self.controller.transport_by_id_mut(id) {
-                if transport.dtls_mut().poll_wake(cx).is_ready() {
-                    woken = Poll::Ready(());
-                }
+            let transport = self.controller.transport_by_id_mut(id);
+            if transport.is_some_and(|transport| transport.dtls_mut().poll_wake(cx).is_ready()) {
+                woken = Poll::Ready(());
             }
         }
         woken

@@ -165,10 +165,9 @@ fn update_track(state: &mut State, content: &ContentInfo) -> Option<TransceiverI
     let mut streams: Vec<String> = media.msids.iter().filter_map(|msid| msid.stream_id.clone()).collect();
     streams.dedup();
     transceiver.receiver_streams = streams;
-    if let Some(id) = media.msids.iter().find_map(|msid| msid.track_id.clone()) {
-        if !fired {
-            transceiver.receiver_track.set_id(id);
-        }
+    let track_id = media.msids.iter().find_map(|msid| msid.track_id.clone());
+    if let Some(id) = track_id.filter(|_| !fired) {
+        transceiver.receiver_track.set_id(id);
     }
     transceiver.fired_direction = Some(ours);
     (ours.receives() && !fired).then_some(transceiver.id)

@@ -271,10 +271,10 @@ impl SdpOfferAnswerHandler {
     fn undo_failed(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        if state.signaling_state == SignalingState::Stable {
-            if let Some(before) = self.stable.take() {
-                apply::restore_transceivers(&mut state, before);
-            }
+        if state.signaling_state == SignalingState::Stable
+            && let Some(before) = self.stable.take()
+        {
+            apply::restore_transceivers(&mut state, before);
         }
     }
 
