@@ -130,6 +130,11 @@ impl FakeDtlsTransport {
         }
     }
 
+    /// Emits any event, for example `HandshakeError`.
+    pub fn emit(&mut self, event: DtlsTransportEvent) {
+        self.events.emit(event);
+    }
+
     /// Emits `ReadyToSend`, as after `WouldBlock`.
     pub fn emit_ready_to_send(&mut self) {
         self.events.emit(DtlsTransportEvent::ReadyToSend);

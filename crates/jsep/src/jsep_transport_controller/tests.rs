@@ -8,7 +8,6 @@ mod media;
 mod negotiation;
 mod rollback;
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use peerstack_base::{EventReceiver, Random};

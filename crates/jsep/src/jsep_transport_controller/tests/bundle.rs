@@ -78,7 +78,10 @@ fn several_groups_have_a_transport_each() {
         let more = test.offer("0:a 1:a 2:v 3:v 4:a 5:v", &["0 1 4", "2 3 5"]);
         test.set_local(SdpType::Offer, &more).unwrap();
         assert_eq!(test.map(), "0 1 4|2 3 5");
-        assert_eq!(test.controller.factory().made.len(), if policy == BundlePolicy::Balanced { 4 } else { 2 });
+        assert_eq!(
+            test.controller.factory().made.len(),
+            if policy == BundlePolicy::Balanced { 4 } else { 2 }
+        );
     }
     let mut test = Test::new(BundlePolicy::Balanced);
     test.exchange(layout, offered, (layout, &["2 3"]));
@@ -157,11 +160,9 @@ fn another_tag_keeps_the_transport() {
 /// J12, J17: the first mid of the answer's group is the tag, whatever the order.
 #[test]
 fn the_answer_s_first_mid_is_the_tag() {
-    for (answer, group, tag) in [
-        ("0:a 1:v 2:d", "2 1 0", "2"),
-        ("0:a 1:v 2:d", "1 0 2", "1"),
-        ("0:ax 1:v 2:d", "1 2", "1"),
-    ] {
+    for (answer, group, tag) in
+        [("0:a 1:v 2:d", "2 1 0", "2"), ("0:a 1:v 2:d", "1 0 2", "1"), ("0:ax 1:v 2:d", "1 2", "1")]
+    {
         let mut test = Test::new(BundlePolicy::Balanced);
         let offer = test.offer("0:a 1:v 2:d", &["0 1 2"]);
         test.set_local(SdpType::Offer, &offer).unwrap();

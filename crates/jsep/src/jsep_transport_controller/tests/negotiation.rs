@@ -11,9 +11,11 @@ fn ufrag(description: &SessionDescription, mid: &str) -> String {
 /// J01: the role DTLS is told, for each answer, whoever offers.
 #[test]
 fn dtls_is_told_the_role() {
-    for (setup, ours) in
-        [(Some(ConnectionRole::Active), DtlsRole::Server), (Some(ConnectionRole::Passive), DtlsRole::Client), (None, DtlsRole::Server)]
-    {
+    for (setup, ours) in [
+        (Some(ConnectionRole::Active), DtlsRole::Server),
+        (Some(ConnectionRole::Passive), DtlsRole::Client),
+        (None, DtlsRole::Server),
+    ] {
         let mut test = Test::new(BundlePolicy::Balanced);
         let offer = test.offer("0:a", &[]);
         assert_eq!(offer.content("0").unwrap().transport.setup, Some(ConnectionRole::Actpass));

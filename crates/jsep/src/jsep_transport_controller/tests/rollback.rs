@@ -91,11 +91,12 @@ fn close_ends_everything_quietly() {
     let mut test = Test::new(BundlePolicy::Balanced);
     test.exchange("0:a 1:d", &[], ("0:a 1:d", &[]));
     test.dtls("0").set_writable(true);
-    test.ice("0").set_timeout(Some(test.now));
+    let now = test.now;
+    test.ice("0").set_timeout(Some(now));
     test.process();
     test.events();
-    test.controller.close(test.now);
-    test.controller.close(test.now);
+    test.controller.close(now);
+    test.controller.close(now);
     assert!(test.controller.is_closed() && !test.controller.is_drained());
     assert_eq!(test.controller.ice_connection_state(), IceConnectionState::Closed);
     assert_eq!(test.controller.peer_connection_state(), PeerConnectionState::Closed);
@@ -114,7 +115,7 @@ fn close_ends_everything_quietly() {
     assert_eq!(test.events(), []);
 
     // All that is asked afterwards is refused.
-    let (now, offer) = (test.now, peer_offer("0:a", &[]));
+    let offer = peer_offer("0:a", &[]);
     assert_eq!(test.set_remote(SdpType::Offer, &offer), Err(JsepError::Closed));
     assert_eq!(test.controller.rollback_transports(now), Err(JsepError::Closed));
     assert_eq!(test.controller.transports_for_offer(&[], false), Err(JsepError::Closed));

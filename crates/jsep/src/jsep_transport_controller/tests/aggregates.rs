@@ -1,0 +1,205 @@
+//! The aggregate states as events: each change once and in order. The tables are beside the functions.
+
+use peerstack_dtls::{DtlsTransportEvent, DtlsTransportState};
+use peerstack_p2p::{IceGatheringState as TransportGatheringState, IceTransportState};
+
+use super::*;
+
+use JsepTransportControllerEvent as Event;
+
+/// Events of one aggregate kind as words; events of single transports are left out.
+fn states(events: &[Event]) -> Vec<String> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::IceConnectionState(state) => Some(format!("ice {state}")),
+            Event::PeerConnectionState(state) => Some(format!("connection {state}")),
+            Event::IceGatheringState(state) => Some(format!("gathering {state}")),
+            Event::LegacyIceConnectionState(state) => Some(format!("legacy {state}")),
+            _ => None,
+        })
+        .collect()
+}
+
+impl Test {
+    fn turn(&mut self) -> Vec<String> {
+        self.process();
+        states(&self.events())
+    }
+
+    fn two_transports() -> Self {
+        let mut test = Self::new(BundlePolicy::Balanced);
+        test.exchange("0:a 1:v", &[], ("0:a 1:v", &[]));
+        assert_eq!(test.turn(), [""; 0]);
+        test
+    }
+}
+
+/// J06: from new to completed over two transports.
+#[test]
+fn states_rise_with_all_transports() {
+    let mut test = Test::two_transports();
+    test.ice("0").set_state(IceTransportState::Checking);
+    assert_eq!(test.turn(), ["ice checking", "connection connecting"]);
+    test.ice("1").set_state(IceTransportState::Checking);
+    assert_eq!(test.turn(), [""; 0]);
+    for mid in ["0", "1"] {
+        test.ice(mid).set_state(IceTransportState::Connected);
+    }
+    assert_eq!(test.turn(), ["ice connected"]);
+    for mid in ["0", "1"] {
+        test.dtls(mid).set_state(DtlsTransportState::Connecting);
+    }
+    assert_eq!(test.turn(), [""; 0]);
+    test.dtls("0").set_state(DtlsTransportState::Connected);
+    test.dtls("0").set_writable(true);
+    assert_eq!(test.turn(), [""; 0]);
+    test.dtls("1").set_state(DtlsTransportState::Connected);
+    test.dtls("1").set_writable(true);
+    assert_eq!(test.turn(), ["legacy connected", "connection connected"]);
+    for mid in ["0", "1"] {
+        test.ice(mid).set_state(IceTransportState::Completed);
+        test.ice(mid).set_gathering_state(TransportGatheringState::Complete);
+    }
+    assert_eq!(test.turn(), ["legacy completed", "ice completed", "gathering complete"]);
+    assert_eq!(test.controller.ice_connection_state(), IceConnectionState::Completed);
+    assert_eq!(test.controller.peer_connection_state(), PeerConnectionState::Connected);
+    assert_eq!(test.controller.ice_gathering_state(), IceGatheringState::Complete);
+    assert_eq!(test.controller.legacy_ice_connection_state(), LegacyIceConnectionState::Completed);
+}
+
+/// J06: one is enough to fail, and to be disconnected; both recover.
+#[test]
+fn one_transport_is_enough_to_fail() {
+    let mut test = Test::two_transports();
+    for mid in ["0", "1"] {
+        test.ice(mid).set_state(IceTransportState::Connected);
+        test.dtls(mid).set_state(DtlsTransportState::Connected);
+        test.dtls(mid).set_writable(true);
+    }
+    test.turn();
+    test.ice("1").set_state(IceTransportState::Disconnected);
+    assert_eq!(test.turn(), ["ice disconnected", "connection disconnected"]);
+    test.ice("1").set_state(IceTransportState::Connected);
+    assert_eq!(test.turn(), ["ice connected", "connection connected"]);
+    test.ice("0").set_state(IceTransportState::Failed);
+    assert_eq!(test.turn(), ["legacy failed", "ice failed", "connection failed"]);
+    // After an ICE restart.
+    test.ice("0").set_state(IceTransportState::Checking);
+    assert_eq!(test.turn(), ["legacy connected", "ice checking", "connection connecting"]);
+    test.ice("0").set_state(IceTransportState::Connected);
+    assert_eq!(test.turn(), ["ice connected", "connection connected"]);
+    test.dtls("0").set_state(DtlsTransportState::Failed);
+    assert_eq!(test.turn(), ["connection failed"]);
+}
+
+/// The original's "completed" is for the controlling side, with gathering complete.
+#[test]
+fn the_legacy_state_completes_on_the_controlling_side_only() {
+    let mut test = Test::new(BundlePolicy::Balanced);
+    test.set_remote(SdpType::Offer, &peer_offer("0:a", &[])).unwrap();
+    let answer = test.answer("0:a", &[]);
+    test.set_local(SdpType::Answer, &answer).unwrap();
+    test.ice("0").set_state(IceTransportState::Completed);
+    test.ice("0").set_gathering_state(TransportGatheringState::Complete);
+    test.dtls("0").set_writable(true);
+    test.turn();
+    assert_eq!(test.controller.legacy_ice_connection_state(), LegacyIceConnectionState::Connected);
+    test.ice("0").emit(peerstack_p2p::IceTransportEvent::RoleConflict);
+    assert_eq!(test.turn(), ["legacy completed"]);
+}
+
+/// libwebrtc never skips "connected" between "checking" and "completed".
+#[test]
+fn connected_is_not_skipped() {
+    let mut test = Test::new(BundlePolicy::Balanced);
+    test.exchange("0:a", &[], ("0:a", &[]));
+    test.ice("0").set_state(IceTransportState::Checking);
+    test.turn();
+    test.ice("0").set_state(IceTransportState::Completed);
+    assert_eq!(test.turn(), ["ice connected", "ice completed"]);
+}
+
+/// J07: gathering as soon as one gathers, complete when all are done; again with each new transport.
+#[test]
+fn gathering_follows_all_transports() {
+    let mut test = Test::two_transports();
+    test.ice("0").set_gathering_state(TransportGatheringState::Gathering);
+    assert_eq!(test.turn(), ["gathering gathering"]);
+    test.ice("1").set_gathering_state(TransportGatheringState::Gathering);
+    test.ice("0").set_gathering_state(TransportGatheringState::Complete);
+    assert_eq!(test.turn(), [""; 0]);
+    test.ice("1").set_gathering_state(TransportGatheringState::Complete);
+    assert_eq!(test.turn(), ["gathering complete"]);
+    let offer = test.offer("0:a 1:v 2:v", &[]);
+    test.set_local(SdpType::Offer, &offer).unwrap();
+    test.controller.maybe_start_gathering(test.now);
+    assert_eq!(test.turn(), ["gathering gathering"]);
+}
+
+/// J06: removing the last incomplete transport moves the aggregates.
+#[test]
+fn removing_the_last_incomplete_transport_moves_the_aggregates() {
+    let mut test = Test::new(BundlePolicy::Balanced);
+    let offer = test.offer("0:a 1:v", &["0 1"]);
+    test.set_local(SdpType::Offer, &offer).unwrap();
+    test.ice("0").set_state(IceTransportState::Connected);
+    test.ice("0").set_gathering_state(TransportGatheringState::Complete);
+    test.ice("1").set_state(IceTransportState::Checking);
+    test.ice("1").set_gathering_state(TransportGatheringState::Gathering);
+    test.dtls("0").set_state(DtlsTransportState::Connected);
+    test.dtls("0").set_writable(true);
+    assert_eq!(test.turn(), ["ice checking", "connection connecting", "gathering gathering"]);
+    test.set_remote(SdpType::Answer, &peer("0:a 1:v", &["0 1"], ConnectionRole::Active)).unwrap();
+    let expected = ["legacy connected", "ice connected", "connection connected", "gathering complete"];
+    assert_eq!(test.turn(), expected);
+}
+
+/// J06: discarding all transports leads to new, a rollback restores what was.
+#[test]
+fn discarding_all_leads_to_new_and_rollback_restores() {
+    let mut test = Test::new(BundlePolicy::Balanced);
+    test.exchange("0:a", &[], ("0:a", &[]));
+    test.ice("0").set_state(IceTransportState::Connected);
+    test.dtls("0").set_state(DtlsTransportState::Connected);
+    test.dtls("0").set_writable(true);
+    test.ice("0").set_gathering_state(TransportGatheringState::Complete);
+    let up = ["legacy connected", "ice connected", "connection connected", "gathering complete"];
+    assert_eq!(test.turn(), up);
+    let offer = test.offer("0:ax", &[]);
+    test.set_local(SdpType::Offer, &offer).unwrap();
+    assert_eq!(test.turn(), ["legacy connecting", "ice new", "connection new", "gathering new"]);
+    test.controller.rollback_transports(test.now).unwrap();
+    assert_eq!(test.turn(), up);
+}
+
+/// States of single transports are told with the mid that speaks for them, before the aggregates.
+#[test]
+fn single_transports_tell_their_states() {
+    let mut test = Test::new(BundlePolicy::MaxBundle);
+    test.exchange("0:a 1:v", &["1 0"], ("0:a 1:v", &["1 0"]));
+    test.events();
+    let id = test.controller.transport_id("0").unwrap();
+    test.ice("0").set_state(IceTransportState::Checking);
+    test.ice("0").set_gathering_state(TransportGatheringState::Gathering);
+    test.dtls("0").set_state(DtlsTransportState::Connecting);
+    test.dtls("0").emit(DtlsTransportEvent::HandshakeError("bad certificate".to_owned()));
+    test.process();
+    let mid = || "1".to_owned();
+    assert_eq!(
+        test.events(),
+        [
+            Event::IceTransportStateChange { mid: mid(), state: IceTransportState::Checking },
+            Event::IceTransportGatheringState {
+                mid: mid(),
+                mline_index: Some(1),
+                state: TransportGatheringState::Gathering
+            },
+            Event::DtlsStateChange { mid: mid(), transport: id, state: DtlsTransportState::Connecting },
+            Event::DtlsHandshakeError { mid: mid(), error: "bad certificate".to_owned() },
+            Event::IceConnectionState(IceConnectionState::Checking),
+            Event::PeerConnectionState(PeerConnectionState::Connecting),
+            Event::IceGatheringState(IceGatheringState::Gathering),
+        ]
+    );
+}
