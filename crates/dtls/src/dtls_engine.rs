@@ -76,6 +76,9 @@ pub enum DtlsEngineError {
     /// Sending application data failed.
     #[error("application data was not sent: {0}")]
     Send(String),
+    /// The engine cannot take more application data for now.
+    #[error("the DTLS engine is busy")]
+    Busy,
     /// There is no association any more.
     #[error("the DTLS association is closed")]
     Closed,

@@ -119,6 +119,8 @@ pub struct DtlsTransport<I> {
     deadline: Option<Instant>,
     /// A fatal alert that nobody has authenticated.
     alert: Option<u8>,
+    /// The engine took no more application data; `ReadyToSend` follows when it has said something.
+    engine_busy: bool,
     pending: PendingData,
     scratch: Vec<u8>,
     stats: DtlsTransportStats,
@@ -155,6 +157,7 @@ impl<I: IceTransport> DtlsTransport<I> {
             keys: None,
             deadline: None,
             alert: None,
+            engine_busy: false,
             pending: PendingData::default(),
             scratch: Vec::new(),
             stats: DtlsTransportStats::default(),
@@ -310,8 +313,15 @@ impl<I: IceTransport> DtlsTransport<I> {
 
     /// Does what the engine wants until it wants nothing more.
     fn pump(&mut self, now: Instant) {
-        // What becomes of single datagrams of a handshake is the retransmission's concern.
-        let _ = self.pump_with(now, &HANDSHAKE_OPTIONS);
+        // What becomes of single datagrams of a handshake is the retransmission's concern. After it, an engine
+        // with tasks of its own says here what was given it to be sealed.
+        let connected = self.state == DtlsTransportState::Connected;
+        let options = if connected { PacketOptions::default() } else { HANDSHAKE_OPTIONS };
+        let _ = self.pump_with(now, &options);
+        if self.engine_busy && self.writable() {
+            self.engine_busy = false;
+            self.events.emit(DtlsTransportEvent::ReadyToSend);
+        }
     }
 
     fn pump_with(&mut self, now: Instant, options: &PacketOptions) -> Result<(), SendError> {
@@ -559,6 +569,10 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
         }
         match engine.send(now, self.scratch.get(..written).unwrap_or_default()) {
             Ok(()) => {}
+            Err(DtlsEngineError::Busy) => {
+                self.engine_busy = true;
+                return Err(SendError::WouldBlock);
+            }
             Err(DtlsEngineError::Send(_)) => return Err(SendError::Protect("the record was not sealed")),
             Err(error) => {
                 self.engine_failed(now, error);

@@ -15,8 +15,16 @@ mod handshake_reassembler;
 mod handshake_record;
 #[cfg(test)]
 mod loss_tests;
+#[cfg(feature = "webrtc-dtls")]
+mod stream_interface_channel;
 #[cfg(test)]
 mod test_pair;
+#[cfg(feature = "webrtc-dtls")]
+mod webrtc_dtls_engine;
+#[cfg(feature = "webrtc-dtls")]
+mod webrtc_dtls_guard;
+#[cfg(feature = "webrtc-dtls")]
+mod webrtc_dtls_messages;
 
 pub use certificate::{Certificate, CertificateError, KeyAlgorithm};
 pub use dtls_engine::{DtlsEngineError, DtlsEngineKind, DtlsVersion};
