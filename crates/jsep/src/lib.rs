@@ -12,9 +12,11 @@ mod jsep_transport_collection;
 mod jsep_transport_controller;
 mod media_session;
 mod session_description;
+mod session_validation;
 #[cfg(test)]
 mod test_sdp;
 mod transport_description_factory;
+mod transport_stats;
 pub mod webrtc_sdp;
 
 pub use bundle_manager::BundlePolicy;
@@ -39,4 +41,6 @@ pub use session_description::{
     SessionDescription, SimulcastDescription, SimulcastLayer, SsrcGroup, SsrcInfo, TransportDescription,
     UnsupportedContentDescription,
 };
+pub use session_validation::SessionValidationError;
+pub use transport_stats::{SctpStats, TransportStats};
 pub use webrtc_sdp::SdpParseError;

@@ -422,3 +422,33 @@ fn data_without_sctp_is_dropped() {
     assert_eq!(test.dtls("0").state(), DtlsTransportState::New);
     assert!(test.dtls("0").poll_data().is_none());
 }
+
+/// What `stats()` reads of a transport before, while and without ICE's own counters.
+#[test]
+fn statistics_tell_what_a_transport_is() {
+    let mut test = Test::new(BundlePolicy::Balanced);
+    assert_eq!(test.controller.stats(test.now), []);
+    test.exchange("0:a 1:d", &["0 1"], ("0:a 1:d", &["0 1"]));
+    let new = test.controller.stats(test.now).remove(0);
+    assert_eq!((new.name.as_str(), &new.mids[..]), ("0", &["0".to_owned(), "1".to_owned()][..]));
+    assert_eq!((new.dtls_state, new.tls_version, new.srtp_profile), (DtlsTransportState::New, None, None));
+    assert_eq!(new.sctp.unwrap().state, SctpTransportState::Connecting);
+    assert_eq!((new.sent(), new.received()), Default::default());
+    assert_eq!(new.ice_local_username_fragment.map(|ufrag| ufrag.len()), Some(4));
+
+    let profile = SrtpProtectionProfile::Aes128CmSha1_80;
+    test.dtls("0").connect(DtlsRole::Server, profile, 1);
+    test.process();
+    let report = rtcp();
+    let sent = test.controller.send_rtcp_with(test.now, "0", &PacketOptions::default(), 8, |slot| {
+        slot.copy_from_slice(&report);
+        report.len()
+    });
+    assert_eq!(sent, Ok(8));
+    let up = test.controller.stats(test.now).remove(0);
+    assert_eq!((up.dtls_state, up.dtls_role), (DtlsTransportState::Connected, Some(DtlsRole::Server)));
+    assert_eq!((up.tls_version, up.srtp_profile), (Some("DTLS 1.3"), Some(profile)));
+    assert!(up.dtls_cipher.is_some() && up.remote_certificate.is_some() && up.srtp_setup_error.is_none());
+    assert_eq!(up.rtp.rtcp_sent.packets, 1);
+    assert_eq!(up.sent().packets, 1 + up.sctp.unwrap().stats.sent.packets);
+}
