@@ -434,8 +434,11 @@ impl IceController for BasicIceController {
                     best_by_network.iter().find(|(known, _)| *known == key).map(|(_, best)| *best)
                 };
                 best.is_some_and(|best| {
+                    // What a restart brings is not pruned in favour of what it replaces: the peer's checks may
+                    // come, and look like less than they are, before its answer (C23, RFC 8445 section 9).
                     best.id() != connection.id()
                         && !best.weak()
+                        && connection.generations() <= best.generations()
                         && self.compare_candidates(view.role, best, connection) != Ordering::Less
                 })
             })

@@ -300,12 +300,18 @@ fn early_checks_during_a_restart() {
     assert_eq!(early.num_pings_sent(), 0);
     let parameters = pair.b.parameters.clone();
     pair.a.channel.set_remote_ice_parameters(pair.now, parameters.clone());
-    assert!(pair.run_until(ms(1000), |pair| {
+    let on_new = |pair: &Pair| {
         pair.a
             .channel
             .selected_connection()
             .is_some_and(|connection| connection.remote_candidate().username_fragment == parameters.ufrag)
-    }));
+    };
+    pair.run_for(ms(100));
+    let early = pair.a.channel.connections().last().unwrap();
+    assert!(early.writable() && !on_new(&pair), "a peer-reflexive pair is worth less than the old one");
+    let signalled = pair.b.outbox.last().cloned().unwrap();
+    pair.a.channel.add_remote_candidate(pair.now, signalled);
+    assert!(pair.run_until(ms(1000), on_new));
     pair.exchange_data();
 }
 
