@@ -218,7 +218,7 @@ impl MediaSessionDescriptionFactory {
     ///
     /// `local` and `remote` are the descriptions in force on either side (pending, otherwise current), `None`
     /// before the first exchange. A section whose place was rejected on either side may be recycled with another
-    /// mid (O07).
+    /// mid; that the rejection is a current one, not a pending one, the caller sees to (O07).
     ///
     /// # Errors
     /// [`MediaSessionError`], for example sections that do not continue those of `local`.

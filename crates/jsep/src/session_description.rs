@@ -532,6 +532,24 @@ impl SessionDescription {
         self.contents.iter().position(|content| content.mid == mid)
     }
 
+    /// Adds a candidate to an m-section, as local descriptions show those gathered so far (RFC 9429 section 5.2.1).
+    /// One that is there already is not added again. Returns whether the section exists.
+    pub fn add_candidate(&mut self, mid: &str, candidate: &Candidate) -> bool {
+        let Some(content) = self.content_mut(mid) else { return false };
+        let known = &mut content.transport.candidates;
+        if !known.contains(candidate) {
+            known.push(candidate.clone());
+        }
+        true
+    }
+
+    /// Takes candidates away again.
+    pub fn remove_candidates(&mut self, mid: &str, candidates: &[Candidate]) {
+        if let Some(content) = self.content_mut(mid) {
+            content.transport.candidates.retain(|candidate| !candidates.contains(candidate));
+        }
+    }
+
     /// Gives mids to m-sections of a legacy peer that sent none (O12): those of `previous` at the same place, so
     /// that an answer or a second offer finds its sections again, otherwise the place as a number.
     pub fn fill_in_missing_mids(&mut self, previous: Option<&Self>) {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use peerstack_dtls::DtlsFingerprint;
 use peerstack_p2p::CandidateAddress;
 
+use super::MAX_MEDIA_SECTIONS;
 use crate::codec::FeedbackParam;
 use crate::session_description::{
     Bandwidth, BandwidthType, ContentGroup, Msid, RtpExtension, RtpTransceiverDirection, SsrcGroup,
@@ -60,7 +61,13 @@ pub(super) fn mid(value: &str) -> Result<String, Reason> {
 pub(super) fn group(value: &str) -> Result<ContentGroup, Reason> {
     let mut fields = value.split_whitespace();
     let semantics = fields.next().filter(|text| is_token(text)).ok_or("a group begins with its semantics")?;
-    let mids = fields.map(mid).collect::<Result<Vec<_>, _>>()?;
+    let mut mids = Vec::new();
+    for field in fields {
+        if mids.len() == MAX_MEDIA_SECTIONS {
+            return Err("more mids than m-sections".into());
+        }
+        mids.push(mid(field)?);
+    }
     Ok(ContentGroup { semantics: semantics.to_owned(), mids })
 }
 

@@ -84,7 +84,7 @@ fn crafted_texts_never_panic() {
     for round in 0..100_000_usize {
         let mut text = seeds[round % seeds.len()].clone();
         // Most of a long video section says the same again and again.
-        while text.len() > 900 {
+        while text.len() > 750 {
             let lines: Vec<&str> = text.lines().collect();
             let cut = 8 + random.below(lines.len() as u64 - 8) as usize;
             let end = (cut + 16).min(lines.len());
