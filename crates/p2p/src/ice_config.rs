@@ -58,8 +58,6 @@ pub struct IceConfig {
     pub network_preference: Option<AdapterType>,
     /// Gathering goes on although a good pair exists (G40).
     pub gather_after_connected: bool,
-    /// Says GOOG_PING is understood, in responses to peers that say the same, and answers it (C13).
-    pub announce_goog_ping: bool,
     /// Acknowledges checks of the peer inside our own checks (C30).
     pub piggyback_ice_check_acknowledgement: bool,
 }
@@ -85,7 +83,6 @@ impl Default for IceConfig {
             prioritize_most_likely_candidate_pairs: true,
             network_preference: None,
             gather_after_connected: false,
-            announce_goog_ping: false,
             piggyback_ice_check_acknowledgement: false,
         }
     }

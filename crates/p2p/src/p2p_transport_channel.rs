@@ -91,7 +91,6 @@ pub struct P2PTransportChannel {
     /// One for each remote generation.
     remote_ice_parameters: Vec<IceParameters>,
     remote_ice_mode: IceMode,
-    remote_candidates_ended: bool,
 
     allocator: BasicPortAllocator,
     /// The newest is the last one.
@@ -159,7 +158,6 @@ impl P2PTransportChannel {
             ice_parameters: None,
             remote_ice_parameters: Vec::new(),
             remote_ice_mode: IceMode::Full,
-            remote_candidates_ended: false,
             allocator: BasicPortAllocator::new(
                 config.port_allocator,
                 config.networks,
@@ -220,6 +218,12 @@ impl P2PTransportChannel {
     pub fn set_ice_config(&mut self, config: IceConfig) {
         self.controller.set_ice_config(&config);
         self.config = config;
+    }
+
+    /// Servers, filters and limits for the next session of gathering, which begins with an ICE restart
+    /// (W3C `setConfiguration`).
+    pub fn set_port_allocator_config(&mut self, config: PortAllocatorConfig) {
+        self.allocator.config = config;
     }
 
     /// The networks changed: new ones are gathered on while gathering has not stopped, ports of lost ones
@@ -554,7 +558,8 @@ impl IceTransport for P2PTransportChannel {
     }
 
     fn end_of_remote_candidates(&mut self, now: Instant) {
-        self.remote_candidates_ended = true;
+        // No reason to fail sooner: the peer's checks may still come from an address it did not signal (RFC
+        // 8863 section 3), and pairs fail by themselves.
         self.process(now);
     }
 

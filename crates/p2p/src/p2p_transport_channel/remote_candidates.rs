@@ -48,7 +48,6 @@ impl P2PTransportChannel {
             .is_none_or(|last| last.ufrag != parameters.ufrag || last.pwd != parameters.pwd);
         if new {
             self.remote_ice_parameters.push(parameters.clone());
-            self.remote_candidates_ended = false;
         } else if let Some(last) = self.remote_ice_parameters.last_mut() {
             last.renomination = parameters.renomination;
         }

@@ -363,3 +363,27 @@ fn connects_through_loss() {
         assert!(pair.run_until(ms(10_000), Pair::both_connected), "seed {seed}");
     }
 }
+
+/// G36: where both families work, IPv6 is selected. S20: a change of role reaches pairs that exist.
+#[test]
+fn ipv6_is_preferred() {
+    let mut pair = Pair::open(12);
+    let internet = pair.lab.internet();
+    for (peer, address) in [(&mut pair.a, "2001:db8::1"), (&mut pair.b, "2001:db8::2")] {
+        peer.host.add_interface("eth1", peerstack_base::AdapterType::Ethernet, &internet, &[ip(address)]);
+        let networks = peer.host.network_manager().networks();
+        peer.channel.set_networks(pair.now, networks);
+    }
+    pair.connect();
+    pair.run_for(ms(1000));
+    for peer in [&pair.a, &pair.b] {
+        let route = peer.channel.network_route().unwrap();
+        assert!(route.local_ip.is_some_and(|ip| ip.is_ipv6()));
+        assert_eq!(route.packet_overhead, 48);
+    }
+    pair.a.channel.set_ice_role(IceRole::Controlled);
+    pair.b.channel.set_ice_role(IceRole::Controlling);
+    pair.run_for(ms(5000));
+    assert!(pair.both_connected());
+    pair.exchange_data();
+}

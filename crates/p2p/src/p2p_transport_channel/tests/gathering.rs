@@ -345,3 +345,20 @@ fn gathering_states() {
     assert_eq!(generations, [0, 1]);
     assert_eq!(pair.a.socket_ids().len(), 1, "S21: the old port had no connections");
 }
+
+/// I13: a policy of relays only gives nothing here; after it is widened, a restart gathers what it lets
+/// through.
+#[test]
+fn a_wider_policy_counts_from_the_next_restart() {
+    let mut pair =
+        Pair::open_with(1, |config| config.port_allocator.candidate_filter = CandidateFilter::RELAY, |_| {});
+    pair.a.gather(pair.now);
+    pair.settle();
+    assert!(pair.a.channel.stats(pair.now).local_candidates.is_empty());
+    pair.a.channel.set_port_allocator_config(PortAllocatorConfig::default());
+    pair.a.channel.maybe_start_gathering(pair.now);
+    pair.settle();
+    assert!(pair.a.channel.stats(pair.now).local_candidates.is_empty(), "not before");
+    pair.a.parameters = new_parameters(&mut peerstack_base::Random::from_seed(5));
+    pair.connect();
+}
