@@ -168,9 +168,9 @@ impl Pair {
             return;
         }
         let mut at = self.now + self.delay + ms(self.random.below(self.jitter + 1));
-        if self.rate > 0 {
+        if let Some(nanos) = (packet.len() as u64 * 1_000_000_000).checked_div(self.rate) {
             let start = self.busy[from].max(self.now);
-            self.busy[from] = start + Duration::from_nanos(packet.len() as u64 * 1_000_000_000 / self.rate);
+            self.busy[from] = start + Duration::from_nanos(nanos);
             at += self.busy[from] - self.now;
         }
         self.number += 1;
