@@ -45,6 +45,15 @@ pub(crate) struct Report {
     pub(crate) bulk: Result<DataReport, String>,
     pub(crate) rtp: Option<RtpReport>,
     pub(crate) transport: stats::Summary,
+    /// What the server says of the same connection, if it says anything.
+    pub(crate) server: Option<ServerBytes>,
+}
+
+/// Bytes of the transport as the server counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ServerBytes {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
 }
 
 /// Runs `--client URL`.
@@ -113,7 +122,7 @@ impl<'a> Client<'a> {
 
     async fn run(&mut self, uri: &Uri) -> Result<Report, String> {
         let started = Instant::now();
-        self.negotiate(uri).await?;
+        let peer_id = self.negotiate(uri).await?;
         let answer_after = started.elapsed();
         self.connected().await?;
         let connected_after = started.elapsed();
@@ -125,10 +134,24 @@ impl<'a> Client<'a> {
         };
         let rtp = self.rtp().await;
         let transport = stats::summary(self.pc).await;
-        Ok(Report { connected_after, answer_after, string_round_trip, messages, bulk, rtp, transport })
+        let server = match peer_id {
+            Some(id) => server_bytes(uri, &id).await,
+            None => None,
+        };
+        Ok(Report {
+            connected_after,
+            answer_after,
+            string_round_trip,
+            messages,
+            bulk,
+            rtp,
+            transport,
+            server,
+        })
     }
 
-    async fn negotiate(&self, uri: &Uri) -> Result<(), String> {
+    /// Exchanges offer and answer. Gives the server's name for us, if it is a peerstack.
+    async fn negotiate(&self, uri: &Uri) -> Result<Option<String>, String> {
         let offer = self.pc.create_offer(Default::default()).await;
         let offer = offer.map_err(|error| format!("no offer could be made: {error}"))?;
         let set = self.pc.set_local_description(offer).await;
@@ -149,7 +172,8 @@ impl<'a> Client<'a> {
             return Err(format!("{uri} answered with the type {:?}, not \"answer\"", answer.kind));
         }
         let set = self.pc.set_remote_description(SessionDescription::answer(answer.sdp)).await;
-        set.map_err(|error| format!("the answer cannot be used: {error}"))
+        set.map_err(|error| format!("the answer cannot be used: {error}"))?;
+        Ok(response.peer_id)
     }
 
     /// Waits for the data channel, and gives up at once when the connection fails.
@@ -228,6 +252,18 @@ pub(crate) fn print(report: &Report) {
     for (name, value) in report.transport.rows() {
         row(name, value);
     }
+    if let Some(ServerBytes { sent, received }) = report.server {
+        row("server says", format!("{sent} sent, {received} received"));
+    }
+}
+
+async fn server_bytes(uri: &Uri, id: &str) -> Option<ServerBytes> {
+    let uri = http_client::with_path(uri, &format!("/peers/{id}/stats")).ok()?;
+    let response = http_client::request(Method::GET, &uri, None).await.ok()?;
+    let value: serde_json::Value = serde_json::from_slice(&response.body).ok()?;
+    let transport = value.get("transport")?;
+    let number = |name| transport.get(name).and_then(serde_json::Value::as_u64);
+    Some(ServerBytes { sent: number("bytes_sent")?, received: number("bytes_received")? })
 }
 
 fn milliseconds(time: Duration) -> String {

@@ -129,7 +129,10 @@ impl<'a> Exchange<'a> {
             let turn = async {
                 tokio::select! {
                     packet = track.recv() => packet.map(|packet| self.on_packet(packet)),
-                    Some(feedback) = sender.next_feedback() => Some(self.on_feedback(feedback)),
+                    Some(feedback) = sender.next_feedback() => {
+                        self.on_feedback(feedback);
+                        Some(())
+                    }
                 }
             };
             if !matches!(timeout(TAIL, turn).await, Ok(Some(()))) {

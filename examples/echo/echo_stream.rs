@@ -133,6 +133,11 @@ impl EchoStream {
         self.gaps.next_due()
     }
 
+    /// Packets of the stream that never came.
+    pub(crate) fn lost(&self) -> u64 {
+        self.gaps.lost()
+    }
+
     /// A packet that was sent back, by the number it was sent with.
     pub(crate) fn sent(&self, sequence_number: u16) -> Option<&RtpPacket> {
         self.history.get(sequence_number)

@@ -29,7 +29,8 @@ pub(crate) async fn echo_track(transceiver: RtpTransceiver, counters: Arc<Counte
     };
     info!(mid = transceiver.mid(), kind = echo.track.kind().as_str(), "track");
     echo.run().await;
-    info!(mid = transceiver.mid(), dropped = echo.track.packets_dropped(), "track ended");
+    let (dropped, lost) = (echo.track.packets_dropped(), echo.stream.lost());
+    info!(mid = transceiver.mid(), dropped, lost, "track ended");
 }
 
 struct TrackEcho {

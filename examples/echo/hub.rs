@@ -23,6 +23,8 @@ const MAX_ENDED: usize = 256;
 pub(crate) enum HubError {
     /// What was sent makes no sense.
     BadRequest(String),
+    /// The body has more bytes than this.
+    TooLarge(usize),
     /// As many peers as may be.
     Full(usize),
     /// There is no such peer.

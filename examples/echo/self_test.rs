@@ -12,6 +12,8 @@ use crate::{http_client, server, wrong_use};
 
 /// RTP packets of a hundred that may be lost: there is no reason for any on loopback but a busy machine.
 const MAX_LOST_PERCENT: u64 = 1;
+/// Hundredths by which the two sides' counts of bytes may differ: they are not read at the same instant.
+const TOLERANCE_PERCENT: u64 = 5;
 
 /// Runs it: 0 if everything came back, 1 if not.
 pub(crate) async fn run(mut args: Args) -> ExitCode {
@@ -74,6 +76,30 @@ fn failures(report: &Report) -> Vec<String> {
         }
         Some(_) => {}
     }
+    match (report.transport.bytes, report.server) {
+        (Some((sent, received)), Some(server)) => {
+            if !agree(sent, server.received) || !agree(received, server.sent) {
+                failures.push("the two sides do not agree on the bytes of the transport".to_owned());
+            }
+        }
+        _ => failures.push("the two sides' bytes cannot be compared".to_owned()),
+    }
     failures.extend(report.transport.missing().map(|name| format!("nothing is known of the {name}")));
     failures
+}
+
+/// Whether two counts of the same bytes agree.
+fn agree(ours: u64, theirs: u64) -> bool {
+    ours.abs_diff(theirs) * 100 <= ours.max(theirs) * TOLERANCE_PERCENT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_may_differ_by_five_percent() {
+        assert!(agree(100, 100) && agree(95, 100) && agree(100, 95) && agree(0, 0));
+        assert!(!agree(94, 100) && !agree(0, 1));
+    }
 }

@@ -36,6 +36,9 @@ const REPORT: &str = include_str!("report.js");
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'";
 
+/// A request's body, or why there is none.
+type Body = Result<Bytes, BytesRejection>;
+
 /// A description as the protocol carries it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Description {
@@ -141,6 +144,9 @@ impl IntoResponse for HubError {
     fn into_response(self) -> Response {
         let (status, sentence) = match self {
             Self::BadRequest(sentence) => (StatusCode::BAD_REQUEST, sentence),
+            Self::TooLarge(limit) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
+            }
             Self::Full(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!(
@@ -159,13 +165,9 @@ async fn config(State(hub): State<Arc<Hub>>) -> Response {
     axum::Json(hub.config()).into_response()
 }
 
-async fn offer(
-    State(hub): State<Arc<Hub>>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Response> {
+async fn offer(State(hub): State<Arc<Hub>>, body: Body) -> Result<Response, HubError> {
     let offer = description(body, "offer")?;
-    let (id, answer) =
-        hub.answer(SessionDescription::offer(offer)).await.map_err(IntoResponse::into_response)?;
+    let (id, answer) = hub.answer(SessionDescription::offer(offer)).await?;
     Ok(with_id(&id, axum::Json(Description { kind: "answer".to_owned(), sdp: answer.sdp })))
 }
 
@@ -185,38 +187,38 @@ fn with_id(id: &str, body: impl IntoResponse) -> Response {
 async fn answer(
     State(hub): State<Arc<Hub>>,
     Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<StatusCode, Response> {
+    body: Body,
+) -> Result<StatusCode, HubError> {
     let answer = SessionDescription::answer(description(body, "answer")?);
-    hub.set_answer(&id, answer).await.map_err(IntoResponse::into_response)?;
+    hub.set_answer(&id, answer).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn renegotiate(
     State(hub): State<Arc<Hub>>,
     Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Response> {
+    body: Body,
+) -> Result<Response, HubError> {
     let offer = SessionDescription::offer(description(body, "offer")?);
-    let answer = hub.renegotiate(&id, offer).await.map_err(IntoResponse::into_response)?;
+    let answer = hub.renegotiate(&id, offer).await?;
     Ok(with_id(&id, axum::Json(Description { kind: "answer".to_owned(), sdp: answer.sdp })))
 }
 
 async fn candidate(
     State(hub): State<Arc<Hub>>,
     Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<StatusCode, Response> {
-    let body = body.map_err(IntoResponse::into_response)?;
+    body: Body,
+) -> Result<StatusCode, HubError> {
+    let body = read(body)?;
     let candidate: Candidate = serde_json::from_slice(&body)
-        .map_err(|error| refuse(format!("The body is no candidate in JSON: {error}.")))?;
+        .map_err(|error| HubError::BadRequest(format!("The body is no candidate in JSON: {error}.")))?;
     let candidate = IceCandidateInit {
         candidate: candidate.candidate,
         sdp_mid: candidate.sdp_mid,
         sdp_mline_index: candidate.sdp_m_line_index,
         username_fragment: candidate.username_fragment,
     };
-    hub.add_candidate(&id, candidate).await.map_err(IntoResponse::into_response)?;
+    hub.add_candidate(&id, candidate).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -231,13 +233,15 @@ async fn peer_stats(State(hub): State<Arc<Hub>>, Path(id): Path<String>) -> Resu
 }
 
 /// The SDP of a body that holds a description of the kind wanted.
-fn description(body: Result<Bytes, BytesRejection>, wanted: &str) -> Result<String, Response> {
-    let body = body.map_err(IntoResponse::into_response)?;
-    read_description(&body, wanted).map_err(refuse)
+fn description(body: Body, wanted: &str) -> Result<String, HubError> {
+    read_description(&read(body)?, wanted).map_err(HubError::BadRequest)
 }
 
-fn refuse(sentence: String) -> Response {
-    (StatusCode::BAD_REQUEST, sentence).into_response()
+fn read(body: Body) -> Result<Bytes, HubError> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => HubError::TooLarge(MAX_BODY),
+        _ => HubError::BadRequest(format!("The body cannot be read: {rejection}.")),
+    })
 }
 
 fn read_description(body: &[u8], wanted: &str) -> Result<String, String> {

@@ -112,14 +112,15 @@ pub(crate) struct Summary {
     srtp: Option<String>,
     pair: Option<String>,
     round_trip: Option<String>,
-    bytes: Option<String>,
+    /// Sent and received.
+    pub(crate) bytes: Option<(u64, u64)>,
 }
 
 impl Summary {
     /// Names and values.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&'static str, String)> {
         let unknown = || "not known".to_owned();
-        self.all().into_iter().map(move |(name, value)| (name, value.clone().unwrap_or_else(unknown)))
+        self.all().into_iter().map(move |(name, value)| (name, value.unwrap_or_else(unknown)))
     }
 
     /// The names of what should be known of a connection that carried data and media, and is not.
@@ -127,13 +128,14 @@ impl Summary {
         self.all().into_iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name)
     }
 
-    fn all(&self) -> [(&'static str, &Option<String>); 5] {
+    fn all(&self) -> [(&'static str, Option<String>); 5] {
+        let bytes = self.bytes.map(|(sent, received)| format!("{sent} sent, {received} received"));
         [
-            ("DTLS", &self.dtls),
-            ("SRTP", &self.srtp),
-            ("selected pair", &self.pair),
-            ("ICE round trip", &self.round_trip),
-            ("transport bytes", &self.bytes),
+            ("DTLS", self.dtls.clone()),
+            ("SRTP", self.srtp.clone()),
+            ("selected pair", self.pair.clone()),
+            ("ICE round trip", self.round_trip.clone()),
+            ("transport bytes", bytes),
         ]
     }
 }
@@ -157,7 +159,7 @@ fn summary_of(transport: &TransportStats) -> Summary {
         srtp: transport.srtp_cipher.clone(),
         pair: pair.map(|pair| format!("{}, {}", describe(&pair.local), describe(&pair.remote))),
         round_trip: transport.current_round_trip_time.map(|seconds| format!("{:.1} ms", seconds * 1e3)),
-        bytes: Some(format!("{} sent, {} received", transport.bytes_sent, transport.bytes_received)),
+        bytes: Some((transport.bytes_sent, transport.bytes_received)),
     }
 }
 

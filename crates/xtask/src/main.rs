@@ -19,7 +19,16 @@ const STEPS: &[Step] = &[
     Step {
         name: "lints",
         program: "cargo",
-        args: &["clippy", "--workspace", "--all-targets", "--all-features", "--locked", "--", "-D", "warnings"],
+        args: &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
         env: &[],
     },
     Step {
