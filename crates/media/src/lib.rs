@@ -1,1 +1,25 @@
-//! Placeholder.
+//! RTCP and statistics of RTP streams: reading and writing RTCP, receive statistics, reports and feedback.
+
+#![forbid(unsafe_code)]
+
+mod ntp_time;
+mod receive_statistics;
+mod rtcp_builder;
+mod rtcp_packet;
+mod rtcp_reporter;
+mod rtp_statistics;
+#[cfg(test)]
+mod test_util;
+
+pub use ntp_time::{NtpClock, NtpTime};
+pub use receive_statistics::StreamStatistician;
+pub use rtcp_builder::{MAX_BLOCKS, RtcpBuilder, RtcpWriteError};
+pub use rtcp_packet::{
+    Bye, FirEntries, NackItems, ReportBlock, ReportBlocks, RtcpError, RtcpPacket, RtcpPackets, SenderInfo,
+    SourceDescription, Ssrcs, packet_type, rtcp_packets,
+};
+pub use rtcp_reporter::{KeyFrameRequest, MAX_STREAMS, RtcpConfig, RtcpCounters, RtcpEvent, RtcpReporter};
+pub use rtp_statistics::{
+    FeedbackCounter, InboundRtpStats, MediaKind, OutboundRtpStats, RemoteInboundRtpStats,
+    RemoteOutboundRtpStats, RtpPacketInfo, StreamCounter,
+};
