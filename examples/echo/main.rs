@@ -14,8 +14,6 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
 #![expect(clippy::disallowed_methods, reason = "an application has clocks and tasks of its own")]
 
-#![allow(dead_code, clippy::unit_arg, clippy::result_large_err, reason = "the parts are still being joined")]
-
 mod args;
 mod client;
 mod client_data;

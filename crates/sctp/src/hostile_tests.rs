@@ -84,6 +84,9 @@ fn fuzz_life(seed: u64, changed_per_packet: usize) {
         let until = pair.now + ms(20);
         pair.step(until);
         seen.append(pair.log.as_mut().unwrap());
+        if pair.peers.iter().any(|peer| peer.sctp.state() == SctpTransportState::Closed) {
+            break;
+        }
         if seen.is_empty() {
             continue;
         }
@@ -100,6 +103,16 @@ fn fuzz_life(seed: u64, changed_per_packet: usize) {
 fn changed_packets_never_panic() {
     for seed in 0..12 {
         fuzz_life(seed, 6);
+    }
+}
+
+/// The same for minutes: `cargo test --release -p peerstack-sctp -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn changed_packets_never_panic_for_long() {
+    for seed in 1000..5000 {
+        // Few changes a round let the association live longer, many reach more of its beginning.
+        fuzz_life(seed, [1, 3, 30][seed as usize % 3]);
     }
 }
 
