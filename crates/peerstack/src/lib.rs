@@ -25,3 +25,8 @@
 #![forbid(unsafe_code)]
 
 pub use peerstack_peer_connection::*;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
