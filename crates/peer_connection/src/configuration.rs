@@ -7,6 +7,7 @@ use peerstack_base::{
 };
 use peerstack_dtls::Certificate;
 pub use peerstack_dtls::DtlsEngineKind;
+use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_stun::ServerUrl;
 
 use crate::io::{BasicNetworkManager, BasicPacketSocketFactory, SystemDnsResolver};
@@ -80,6 +81,19 @@ pub enum SrtpEngineKind {
     Peerstack,
     /// The crate `webrtc-srtp`, guarded; needs the feature of that name.
     WebrtcSrtp,
+}
+
+impl SrtpEngineKind {
+    /// The backend of that name.
+    pub(crate) fn backend(self) -> Result<SrtpBackendKind, RtcError> {
+        match self {
+            Self::Peerstack => Ok(SrtpBackendKind::InPlace),
+            #[cfg(feature = "webrtc-srtp")]
+            Self::WebrtcSrtp => Ok(SrtpBackendKind::WebrtcSrtp),
+            #[cfg(not(feature = "webrtc-srtp"))]
+            Self::WebrtcSrtp => Err(not_built_in("webrtc-srtp")),
+        }
+    }
 }
 
 /// The configuration of a PeerConnection (`RTCConfiguration`).
@@ -230,17 +244,16 @@ fn parse_ice_server(server: &IceServer) -> Result<peerstack_p2p::IceServer, RtcE
 
 /// Refuses an engine whose feature is not built in.
 pub(crate) fn checked_settings(settings: &Settings) -> Result<Settings, RtcError> {
-    let missing = |feature: &str| {
-        let text = format!("peerstack is built without the feature {feature:?}");
-        Err(RtcError::new(RtcErrorKind::NotSupportedError, text))
-    };
     if settings.dtls_engine == DtlsEngineKind::WebrtcDtls && !cfg!(feature = "webrtc-dtls") {
-        return missing("webrtc-dtls");
+        return Err(not_built_in("webrtc-dtls"));
     }
-    if settings.srtp_engine == SrtpEngineKind::WebrtcSrtp && !cfg!(feature = "webrtc-srtp") {
-        return missing("webrtc-srtp");
-    }
+    settings.srtp_engine.backend()?;
     Ok(settings.clone())
+}
+
+fn not_built_in(feature: &str) -> RtcError {
+    let text = format!("peerstack is built without the feature {feature:?}");
+    RtcError::new(RtcErrorKind::NotSupportedError, text)
 }
 
 #[cfg(test)]
@@ -262,6 +275,18 @@ mod tests {
         let with = |len| IceServer { username: "u".repeat(len), credential: "c".into(), ..turn.clone() };
         assert_eq!(kind_of(with(509)), Ok(()));
         assert_eq!(kind_of(with(510)), Err(RtcErrorKind::InvalidAccessError));
+    }
+
+    /// An engine is refused when the connection is made, not when it is first used.
+    #[test]
+    fn an_engine_that_is_not_built_in_is_refused() {
+        let refused = |settings: &Settings| checked_settings(settings).map(drop).map_err(|error| error.kind);
+        let expected = |built: bool| if built { Ok(()) } else { Err(RtcErrorKind::NotSupportedError) };
+        assert_eq!(refused(&Settings::default()), Ok(()));
+        let srtp = Settings { srtp_engine: SrtpEngineKind::WebrtcSrtp, ..Settings::default() };
+        assert_eq!(refused(&srtp), expected(cfg!(feature = "webrtc-srtp")));
+        let dtls = Settings { dtls_engine: DtlsEngineKind::WebrtcDtls, ..Settings::default() };
+        assert_eq!(refused(&dtls), expected(cfg!(feature = "webrtc-dtls")));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use peerstack_jsep::{
     Codec, JsepError, RtpExtension, SessionDescription as ParsedDescription, TransportDescription,
 };
 use peerstack_p2p::{Candidate, CandidatePair};
+use peerstack_rtp_transport::SrtpBackendKind;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::configuration::{BundlePolicy, Configuration, IceTransportPolicy, Settings};
@@ -136,6 +137,7 @@ pub(crate) struct ConnectionConfig {
     pub(crate) ice_transport_policy: IceTransportPolicy,
     pub(crate) bundle_policy: BundlePolicy,
     pub(crate) settings: Settings,
+    pub(crate) srtp_backend: SrtpBackendKind,
     pub(crate) certificate: Certificate,
     pub(crate) events: mpsc::UnboundedSender<NetworkEvent>,
 }
@@ -146,11 +148,13 @@ impl ConnectionConfig {
         certificate: Certificate,
         events: mpsc::UnboundedSender<NetworkEvent>,
     ) -> Result<Self, RtcError> {
+        let settings = crate::configuration::checked_settings(&configuration.settings)?;
         Ok(Self {
             ice_servers: crate::configuration::parse_ice_servers(&configuration.ice_servers)?,
             ice_transport_policy: configuration.ice_transport_policy,
             bundle_policy: configuration.bundle_policy,
-            settings: crate::configuration::checked_settings(&configuration.settings)?,
+            srtp_backend: settings.srtp_engine.backend()?,
+            settings,
             certificate,
             events,
         })

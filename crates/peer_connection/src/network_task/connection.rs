@@ -89,8 +89,9 @@ impl Connection {
     ) -> Self {
         let factory =
             TransportFactory::new(&config, random.fork(), sockets, networks, Arc::clone(&wall_clock));
-        let controller_config =
+        let mut controller_config =
             JsepTransportControllerConfig::with_bundle_policy(config.bundle_policy.to_jsep());
+        controller_config.srtp_backend = config.srtp_backend;
         let mut controller = JsepTransportController::new(factory, &controller_config, random.fork(), "pc");
         let controller_events = controller.subscribe();
         Self {
@@ -321,15 +322,7 @@ impl Connection {
     }
 
     pub(super) fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let ids: Vec<_> = self.controller.transports().map(|(id, _)| id).collect();
-        let mut woken = Poll::Pending;
-        for id in ids {
-            let transport = self.controller.transport_by_id_mut(id);
-            if transport.is_some_and(|transport| transport.dtls_mut().poll_wake(cx).is_ready()) {
-                woken = Poll::Ready(());
-            }
-        }
-        woken
+        self.controller.poll_wake(cx)
     }
 
     pub(super) fn set_networks(&mut self, _now: Instant, networks: &[Network]) {

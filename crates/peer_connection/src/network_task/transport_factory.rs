@@ -3,12 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use peerstack_base::{AsyncUdpSocket, Network, PacketSocketFactory, PortRange, Random, WallClock};
-use peerstack_dtls::{Certificate, DtlsEngineKind, DtlsFingerprint, DtlsTransport, DtlsTransportConfig};
+use peerstack_dtls::{
+    Certificate, DtlsEngineKind, DtlsFingerprint, DtlsTransport, DtlsTransportConfig, DtlsTransportInternal,
+};
 use peerstack_jsep::{CreateTransport, JsepTransportFactory};
-use peerstack_p2p::{CandidateFilter, IceServer, P2PTransportChannel, P2PTransportChannelConfig};
+use peerstack_p2p::{
+    CandidateFilter, IceServer, IceTransportStats, P2PTransportChannel, P2PTransportChannelConfig,
+};
 
 use super::commands::ConnectionConfig;
 use crate::configuration::IceTransportPolicy;
@@ -94,6 +99,14 @@ impl JsepTransportFactory for TransportFactory {
         dtls.engine = self.engine;
         dtls.wall_clock = Some(Arc::clone(&self.wall_clock));
         DtlsTransport::new(channel, dtls)
+    }
+
+    fn ice_stats(&self, now: Instant, dtls: &Self::Dtls) -> Option<IceTransportStats> {
+        Some(dtls.ice().stats(now))
+    }
+
+    fn poll_wake(&self, dtls: &mut Self::Dtls, cx: &mut Context<'_>) -> Poll<()> {
+        dtls.poll_wake(cx)
     }
 
     fn local_fingerprints(&self) -> Vec<DtlsFingerprint> {
