@@ -11,7 +11,10 @@ const ICE_CHARS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 /// A cryptographic generator (ChaCha12), seeded by the system or, in tests, by a number. Each layer gets a
 /// [`fork`](Self::fork) of its own, so that what one draws never shifts what another draws.
 #[derive(Clone)]
-pub struct Random(StdRng);
+pub struct Random {
+    generator: StdRng,
+    repeatable: bool,
+}
 
 impl fmt::Debug for Random {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,56 +26,62 @@ impl fmt::Debug for Random {
 impl Random {
     /// Seeded by the operating system.
     pub fn from_system() -> Self {
-        Self(StdRng::from_os_rng())
+        Self { generator: StdRng::from_os_rng(), repeatable: false }
     }
 
     /// Seeded by a number: repeatable, for tests only.
     pub fn from_seed(seed: u64) -> Self {
-        Self(StdRng::seed_from_u64(seed))
+        Self { generator: StdRng::seed_from_u64(seed), repeatable: true }
     }
 
     /// A generator of its own for another layer.
     pub fn fork(&mut self) -> Self {
-        Self(StdRng::from_rng(&mut self.0))
+        Self { generator: StdRng::from_rng(&mut self.generator), repeatable: self.repeatable }
+    }
+
+    /// A seed for a library that otherwise draws from the system: drawn from this generator if a number seeded
+    /// it or the one it was forked from, and `None` from the system's randomness, which 64 bits must not narrow.
+    pub fn seed_if_repeatable(&mut self) -> Option<u64> {
+        self.repeatable.then(|| self.u64())
     }
 
     /// Fills `bytes`.
     pub fn fill(&mut self, bytes: &mut [u8]) {
-        self.0.fill_bytes(bytes);
+        self.generator.fill_bytes(bytes);
     }
 
     /// `N` random bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.0.fill_bytes(&mut bytes);
+        self.generator.fill_bytes(&mut bytes);
         bytes
     }
 
     /// A random 32-bit number.
     pub fn u32(&mut self) -> u32 {
-        self.0.next_u32()
+        self.generator.next_u32()
     }
 
     /// A random 64-bit number.
     pub fn u64(&mut self) -> u64 {
-        self.0.next_u64()
+        self.generator.next_u64()
     }
 
     /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.0.random_range(0..bound) }
+        if bound == 0 { 0 } else { self.generator.random_range(0..bound) }
     }
 
     /// `true` with this probability, which is clamped to 0..=1.
     pub fn chance(&mut self, probability: f64) -> bool {
-        self.0.random_bool(probability.clamp(0.0, 1.0))
+        self.generator.random_bool(probability.clamp(0.0, 1.0))
     }
 
     /// A string of `len` characters of ICE's alphabet, six random bits each.
     pub fn ice_string(&mut self, len: usize) -> String {
         (0..len)
             .map(|_| {
-                let index = (self.0.next_u32() & 63) as usize;
+                let index = (self.generator.next_u32() & 63) as usize;
                 char::from(ICE_CHARS[index])
             })
             .collect()
@@ -92,6 +101,14 @@ mod tests {
         fork.u64();
         assert_eq!(a.u64(), b.u64());
         assert!(!format!("{a:?}").contains(char::is_numeric));
+    }
+
+    #[test]
+    fn only_what_a_number_seeded_gives_seeds() {
+        let (mut a, mut b) = (Random::from_seed(7).fork(), Random::from_seed(7).fork());
+        let seed = a.seed_if_repeatable();
+        assert!(seed.is_some() && seed == b.seed_if_repeatable());
+        assert_eq!(Random::from_system().fork().seed_if_repeatable(), None);
     }
 
     #[test]

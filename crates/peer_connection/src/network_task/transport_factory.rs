@@ -98,6 +98,7 @@ impl JsepTransportFactory for TransportFactory {
         let mut dtls = DtlsTransportConfig::new(self.certificate.clone());
         dtls.engine = self.engine;
         dtls.wall_clock = Some(Arc::clone(&self.wall_clock));
+        dtls.seed = self.random.seed_if_repeatable();
         DtlsTransport::new(channel, dtls)
     }
 
