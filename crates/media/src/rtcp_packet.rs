@@ -312,16 +312,30 @@ pub struct RtcpPackets<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> RtcpPackets<'a> {
+    /// The next packet, and its bytes with header and padding; no bytes with an error.
+    pub fn next_with_bytes(&mut self) -> Option<(Result<RtcpPacket<'a>, RtcpError>, &'a [u8])> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        match split(self.rest) {
+            Ok(split) => {
+                self.rest = split.rest;
+                Some((read(split.packet_type, split.format, split.payload), split.packet))
+            }
+            Err(error) => {
+                self.rest = &[];
+                Some((Err(error), &[]))
+            }
+        }
+    }
+}
+
 impl<'a> Iterator for RtcpPackets<'a> {
     type Item = Result<RtcpPacket<'a>, RtcpError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let split = split(self.rest);
-        self.rest = split.as_ref().map_or(&[][..], |split| split.rest);
-        Some(split.and_then(|split| read(split.packet_type, split.format, split.payload)))
+        self.next_with_bytes().map(|(packet, _)| packet)
     }
 }
 
@@ -332,6 +346,8 @@ struct Split<'a> {
     format: u8,
     /// What follows the first word, without padding.
     payload: &'a [u8],
+    /// All of it.
+    packet: &'a [u8],
     /// What follows the packet.
     rest: &'a [u8],
 }
@@ -353,7 +369,7 @@ fn split(bytes: &[u8]) -> Result<Split<'_>, RtcpError> {
         let len = payload.len().checked_sub(padding).filter(|_| padding != 0).ok_or(RtcpError::Padding)?;
         payload = payload.get(..len).unwrap_or_default();
     }
-    Ok(Split { packet_type, format: first & 0x1F, payload, rest })
+    Ok(Split { packet_type, format: first & 0x1F, payload, packet, rest })
 }
 
 fn read(packet_type: u8, format: u8, payload: &[u8]) -> Result<RtcpPacket<'_>, RtcpError> {

@@ -30,6 +30,8 @@ const MAX_WAITING: usize = 256;
 /// What goes into one compound packet, so that it stays below 1,200 bytes.
 const SENDERS_PER_PACKET: usize = 4;
 const BLOCKS_PER_PACKET: usize = 24;
+/// Sources of one goodbye: five bits count them (RFC 3550 section 6.6).
+const MAX_BYES: usize = 31;
 /// A stream that was silent for this long is left out of reports (libwebrtc `kStatisticsTimeoutMs`).
 const SILENCE: Duration = Duration::from_secs(8);
 /// CNAMEs are short (RFC 7022); a longer one is cut, so that a compound packet keeps its bound.
@@ -94,7 +96,14 @@ pub enum RtcpEvent {
         ssrcs: Vec<u32>,
     },
     /// Transport-wide congestion control feedback, not parsed.
-    TransportFeedback(Vec<u8>),
+    TransportFeedback {
+        /// Any of the streams it is about; maybe none of ours.
+        media_ssrc: u32,
+        /// The whole packet.
+        packet: Vec<u8>,
+    },
+    /// A packet that is not read here: extended reports, application-defined packets, other feedback.
+    Other(Vec<u8>),
     /// A report of a stream we send came in: statistics changed.
     ReportReceived {
         /// Our stream.
@@ -176,9 +185,28 @@ impl RtcpReporter {
 
     /// Removes a stream we send, and says goodbye if it has sent anything (RFC 3550 section 6.6).
     pub fn remove_sender(&mut self, ssrc: u32) {
-        if self.send.remove(&ssrc).is_some_and(|stream| stream.has_sent()) {
+        self.stop_sender(ssrc);
+        self.send.remove(&ssrc);
+    }
+
+    /// Says goodbye for a stream we send, if it has sent anything, and reports it no more until it sends again. Its
+    /// statistics stay.
+    pub fn stop_sender(&mut self, ssrc: u32) {
+        if self.send.get_mut(&ssrc).is_some_and(SendStream::stop) {
             let mut builder = RtcpBuilder::new();
             builder.receiver_report(ssrc, &[]).cname(&[ssrc], self.cname()).bye(&[ssrc]);
+            self.queue(&builder);
+        }
+    }
+
+    /// Says goodbye for all streams we send (RFC 3550 section 6.6): the transport closes.
+    pub fn stop_all_senders(&mut self) {
+        let ssrcs: Vec<u32> =
+            self.send.iter_mut().filter_map(|(ssrc, stream)| stream.stop().then_some(*ssrc)).collect();
+        for some in ssrcs.chunks(MAX_BYES) {
+            let mut builder = RtcpBuilder::new();
+            let first = some.first().copied().unwrap_or(self.own_ssrc);
+            builder.receiver_report(first, &[]).cname(&[first], self.cname()).bye(some);
             self.queue(&builder);
         }
     }
@@ -186,6 +214,28 @@ impl RtcpReporter {
     /// Forgets a stream we receive.
     pub fn remove_receiver(&mut self, ssrc: u32) {
         self.receive.remove(&ssrc);
+    }
+
+    /// Whether a stream is received and tracked.
+    pub fn has_receiver(&self, ssrc: u32) -> bool {
+        self.receive.contains_key(&ssrc)
+    }
+
+    /// Hands streams over to the reporter of another transport, where their media section went (BUNDLE). Their
+    /// statistics go with them.
+    pub fn move_streams(&mut self, now: Instant, to: &mut Self, senders: &[u32], receivers: &[u32]) {
+        for ssrc in senders {
+            if let Some(stream) = self.send.remove(ssrc) {
+                to.arm(now, stream.kind);
+                to.send.insert(*ssrc, stream);
+            }
+        }
+        for ssrc in receivers {
+            if let Some(stream) = self.receive.remove(ssrc) {
+                to.arm(now, stream.kind);
+                to.receive.insert(*ssrc, stream);
+            }
+        }
     }
 
     /// Tells of a packet that was sent; of streams that were not added it counts nothing.
@@ -208,13 +258,21 @@ impl RtcpReporter {
     ) {
         if let Some(stream) = self.receive.get_mut(&packet.ssrc) {
             stream.on_received(now, packet, kind, clock_rate);
-        } else if self.receive.len() >= MAX_STREAMS {
+        } else if self.receive.len() >= MAX_STREAMS && !self.forget_silent(now) {
             self.counters.too_many_streams += 1;
             return;
         } else {
             self.receive.insert(packet.ssrc, ReceiveStream::new(now, packet, kind, clock_rate));
         }
         self.arm(now, kind);
+    }
+
+    /// Makes room by forgetting the stream that was silent the longest, if it is reported no more.
+    fn forget_silent(&mut self, now: Instant) -> bool {
+        let silent = self.receive.iter().filter(|(_, stream)| !stream.heard_since(now, SILENCE));
+        let Some((ssrc, _)) = silent.min_by_key(|(_, stream)| stream.last_arrival()) else { return false };
+        let ssrc = *ssrc;
+        self.receive.remove(&ssrc).is_some()
     }
 
     fn interval(&self, kind: MediaKind) -> Duration {
@@ -255,7 +313,7 @@ impl RtcpReporter {
     /// Compound packets of one kind; whether there was anything to report.
     fn make_reports(&mut self, now: Instant, kind: MediaKind) -> bool {
         let senders: Vec<u32> = (self.send.iter())
-            .filter(|(_, stream)| stream.kind == kind && stream.has_sent())
+            .filter(|(_, stream)| stream.kind == kind && stream.sends())
             .map(|(ssrc, _)| *ssrc)
             .collect();
         let blocks: Vec<ReportBlock> = (self.receive.iter_mut())

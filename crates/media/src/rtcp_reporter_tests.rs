@@ -337,3 +337,101 @@ fn hostile_bytes_are_survived() {
     run(&mut reporter);
     drain(&mut reporter);
 }
+
+/// A sender that stopped is reported no more, keeps its statistics, and is reported again once it sends.
+#[test]
+fn a_stopped_sender_may_begin_again() {
+    let now = start();
+    let mut sender = reporter(now);
+    sender.add_sender(7, MediaKind::Video, VIDEO);
+    sender.on_rtp_sent(now, &info(7, 1, 0));
+    sender.stop_sender(7);
+    sender.stop_sender(7);
+    sender.stop_all_senders();
+    let sent = drain(&mut sender);
+    assert_eq!(sent.len(), 1, "one goodbye");
+    assert!(rtcp_packets(&sent[0]).any(|packet| matches!(packet, Ok(RtcpPacket::Bye(_)))));
+    run(&mut sender);
+    assert_eq!((drain(&mut sender).len(), sender.next_timeout()), (0, None));
+    sender.on_rtp_sent(now + after(9_000), &info(7, 2, 0));
+    run(&mut sender);
+    assert_eq!(drain(&mut sender).len(), 1);
+    assert_eq!(sender.outbound().next().unwrap().sent.packets, 2);
+}
+
+/// RFC 3550 section 6.6: 31 sources fit one goodbye.
+#[test]
+fn all_senders_say_goodbye() {
+    let now = start();
+    let mut sender = reporter(now);
+    for ssrc in 1..=70 {
+        sender.add_sender(ssrc, MediaKind::Audio, 48_000);
+        if ssrc != 5 {
+            sender.on_rtp_sent(now, &info(ssrc, 1, 0));
+        }
+    }
+    sender.stop_all_senders();
+    let mut gone = Vec::new();
+    for packet in drain(&mut sender).iter().flat_map(|sent| rtcp_packets(sent)).flatten() {
+        if let RtcpPacket::Bye(bye) = packet {
+            gone.extend(bye.ssrcs.iter());
+        }
+    }
+    assert_eq!(gone, (1..=70).filter(|ssrc| *ssrc != 5).collect::<Vec<_>>());
+}
+
+/// A section that changes its transport takes its streams along.
+#[test]
+fn streams_move_with_their_section() {
+    let now = start();
+    let (mut from, mut to) = (reporter(now), reporter(now));
+    from.add_sender(7, MediaKind::Video, VIDEO);
+    from.on_rtp_sent(now, &info(7, 1, 0));
+    from.on_rtp_received(now, &info(8, 1, 0), MediaKind::Video, VIDEO);
+    from.on_rtp_received(now, &info(9, 1, 0), MediaKind::Video, VIDEO);
+    from.move_streams(now, &mut to, &[7, 70], &[8, 80]);
+    assert!(to.has_receiver(8) && !from.has_receiver(8) && from.has_receiver(9));
+    assert_eq!((from.outbound().count(), to.outbound().next().unwrap().sent.packets), (0, 1));
+    run(&mut to);
+    assert_eq!(drain(&mut to).len(), 1);
+}
+
+/// Peers that change their SSRC again and again are still tracked: what fell silent makes room.
+#[test]
+fn silent_streams_make_room() {
+    let now = start();
+    let mut reporter = reporter(now);
+    for ssrc in 0..MAX_STREAMS as u32 {
+        reporter.on_rtp_received(now + after(u64::from(ssrc)), &info(ssrc, 1, 0), MediaKind::Video, VIDEO);
+    }
+    let later = now + after(8_000);
+    reporter.on_rtp_received(later, &info(5_000, 1, 0), MediaKind::Video, VIDEO);
+    assert!(reporter.has_receiver(5_000) && !reporter.has_receiver(0) && reporter.has_receiver(1));
+    reporter.on_rtp_received(later, &info(5_001, 1, 0), MediaKind::Video, VIDEO);
+    assert_eq!((reporter.has_receiver(5_001), reporter.counters().too_many_streams), (false, 1));
+}
+
+/// What is not read here comes out whole; what no path carries is dropped.
+#[test]
+fn unknown_packets_are_handed_up() {
+    let now = start();
+    let mut reporter = reporter(now);
+    let xr = [0x80, 207, 0, 2, 0, 0, 0, 1, 4, 0, 0, 0];
+    let transport_cc =
+        [0x8F, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 1, 0, 2, 0, 0, 3, 0, 0x20, 1, 0, 0].to_vec();
+    reporter.on_rtcp_received(now, &[&xr[..], &transport_cc].concat());
+    let expected =
+        [RtcpEvent::Other(xr.to_vec()), RtcpEvent::TransportFeedback { media_ssrc: 2, packet: transport_cc }];
+    assert_eq!(events(&mut reporter), expected);
+    let mut large = vec![0; 4096];
+    large[..4].copy_from_slice(&[0x80, 204, 3, 255]);
+    reporter.on_rtcp_received(now, &large);
+    assert_eq!((events(&mut reporter), reporter.counters().events_dropped), (vec![], 1));
+    // A NACK asks for no more than can be answered.
+    reporter.add_sender(7, MediaKind::Video, VIDEO);
+    let mut nack = vec![0xFF; 4 * 400];
+    nack[..12].copy_from_slice(&[0x81, 205, 1, 143, 0, 0, 0, 1, 0, 0, 0, 7]);
+    reporter.on_rtcp_received(now, &nack);
+    let [RtcpEvent::Nack { sequence_numbers, .. }] = &events(&mut reporter)[..] else { panic!("no NACK") };
+    assert_eq!(sequence_numbers.len(), 1024);
+}

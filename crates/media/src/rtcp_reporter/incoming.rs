@@ -9,15 +9,20 @@ use crate::rtcp_packet::{ReportBlocks, RtcpPacket, SourceDescription, rtcp_packe
 
 /// CNAMEs longer than this are not kept.
 const MAX_REMOTE_CNAME: usize = 255;
+/// Sequence numbers of one NACK; a peer that asks for more has lost the connection.
+const MAX_NACKED: usize = 1024;
+/// Bytes of a packet that is handed up unread: no path carries more in a datagram.
+const MAX_OPAQUE: usize = 2048;
 
 impl RtcpReporter {
     /// Takes a compound packet that was authenticated. What is malformed ends it and is counted; what came before
     /// counts.
     pub fn on_rtcp_received(&mut self, now: Instant, compound: &[u8]) {
         self.counters.received += 1;
-        for packet in rtcp_packets(compound) {
+        let mut packets = rtcp_packets(compound);
+        while let Some((packet, bytes)) = packets.next_with_bytes() {
             match packet {
-                Ok(packet) => self.on_packet(now, packet),
+                Ok(packet) => self.on_packet(now, packet, bytes),
                 Err(error) => {
                     tracing::trace!(target: "peerstack::rtcp", %error, "malformed");
                     self.counters.malformed += 1;
@@ -27,7 +32,7 @@ impl RtcpReporter {
         }
     }
 
-    fn on_packet(&mut self, now: Instant, packet: RtcpPacket<'_>) {
+    fn on_packet(&mut self, now: Instant, packet: RtcpPacket<'_>, bytes: &[u8]) {
         match packet {
             RtcpPacket::SenderReport { ssrc, info, blocks } => {
                 if let Some(stream) = self.receive.get_mut(&ssrc) {
@@ -50,7 +55,7 @@ impl RtcpReporter {
                     return;
                 };
                 stream.feedback.nack = stream.feedback.nack.saturating_add(1);
-                let sequence_numbers = packets.sequence_numbers().collect();
+                let sequence_numbers = packets.sequence_numbers().take(MAX_NACKED).collect();
                 self.emit(RtcpEvent::Nack { ssrc: media_ssrc, sequence_numbers });
             }
             RtcpPacket::Pli { media_ssrc, .. } => self.on_pli(media_ssrc),
@@ -62,10 +67,13 @@ impl RtcpReporter {
             RtcpPacket::Remb { bitrate, ssrcs, .. } => {
                 self.emit(RtcpEvent::Remb { bitrate, ssrcs: ssrcs.iter().collect() });
             }
-            RtcpPacket::TransportFeedback { payload, .. } => {
-                self.emit(RtcpEvent::TransportFeedback(payload.to_vec()));
+            RtcpPacket::TransportFeedback { .. } | RtcpPacket::Other { .. } if bytes.len() > MAX_OPAQUE => {
+                self.counters.events_dropped += 1;
             }
-            RtcpPacket::Other { .. } => {}
+            RtcpPacket::TransportFeedback { media_ssrc, .. } => {
+                self.emit(RtcpEvent::TransportFeedback { media_ssrc, packet: bytes.to_vec() });
+            }
+            RtcpPacket::Other { .. } => self.emit(RtcpEvent::Other(bytes.to_vec())),
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) struct SendStream {
     sent: StreamCounter,
     /// When the last packet was sent, and its timestamp.
     last: Option<(Instant, u32)>,
+    sends: bool,
     pub(super) feedback: FeedbackCounter,
     /// Last full intra request: who asked, and its number.
     pub(super) last_fir: Option<(u32, u8)>,
@@ -41,6 +42,7 @@ impl SendStream {
             clock_rate,
             sent: StreamCounter::default(),
             last: None,
+            sends: false,
             feedback: FeedbackCounter::default(),
             last_fir: None,
             remote: None,
@@ -51,11 +53,18 @@ impl SendStream {
         (self.kind, self.clock_rate) = (kind, clock_rate);
     }
 
-    pub(super) fn has_sent(&self) -> bool {
-        self.last.is_some()
+    /// Whether packets went out, and none said goodbye since.
+    pub(super) fn sends(&self) -> bool {
+        self.sends
+    }
+
+    /// No packet is to come. Whether any came so far.
+    pub(super) fn stop(&mut self) -> bool {
+        std::mem::take(&mut self.sends)
     }
 
     pub(super) fn on_sent(&mut self, now: Instant, packet: &RtpPacketInfo) {
+        self.sends = true;
         self.sent.add(packet);
         self.last = Some((now, packet.timestamp));
     }
@@ -165,6 +174,10 @@ impl ReceiveStream {
 
     pub(super) fn heard_since(&self, now: Instant, silence: Duration) -> bool {
         now.saturating_duration_since(self.statistics.last_arrival()) < silence
+    }
+
+    pub(super) fn last_arrival(&self) -> Instant {
+        self.statistics.last_arrival()
     }
 
     /// A report block, and the beginning of the next interval.
