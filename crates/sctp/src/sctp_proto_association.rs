@@ -176,8 +176,9 @@ impl SctpProtoAssociation {
         let take = match self.phase {
             Phase::Waiting(_) => true,
             // Both began. A peer that keeps to section 5.2.1 answers ours whatever we do; two of our kind must
-            // not both give way or both insist, so the larger tag wins.
-            Phase::Connecting(false) => self.guard.local_tag.is_none_or(|ours| init.initiate_tag > ours),
+            // not both give way or both insist, so the DTLS client's wins. (Not the larger tag's: tags are
+            // random, and no two runs would be alike.)
+            Phase::Connecting(false) => self.opening == AssociationOpening::Passive,
             Phase::Connecting(true) => false,
             Phase::Accepting(tag) if tag == init.initiate_tag => {
                 self.feed(now, Bytes::copy_from_slice(packet));
