@@ -33,6 +33,11 @@ pub struct AssociationConfig {
     /// Once established, backing off goes no further than this or one RTO, whichever is longer (libwebrtc
     /// `max_timer_backoff_duration`): what waits goes out soon after an outage ends.
     pub max_backoff: Duration,
+    /// Backing off goes no further than this before: INIT and COOKIE ECHO are small, ICE and DTLS have shown that
+    /// the path exists, and somebody waits. RFC 9260 section 16 would go on to 60 s, dcsctp's handshake timers to
+    /// where its `max_timer_backoff_duration` is not applied; at 30 % loss each way one connection in a hundred
+    /// then takes longer than 30 s.
+    pub max_init_backoff: Duration,
     /// INIT and COOKIE ECHO are sent again so often; `None` for as long as it takes.
     pub max_init_retransmits: Option<u16>,
 }
@@ -50,7 +55,9 @@ impl Default for AssociationConfig {
             rto_min: Duration::from_millis(400),
             rto_max: Duration::from_secs(60),
             max_backoff: Duration::from_secs(3),
-            max_init_retransmits: Some(8),
+            max_init_backoff: Duration::from_secs(1),
+            // Two minutes, as the eight of RFC 9260 section 16 with its backing off.
+            max_init_retransmits: Some(120),
         }
     }
 }

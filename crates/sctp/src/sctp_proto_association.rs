@@ -452,10 +452,19 @@ impl SctpProtoAssociation {
         if self.deadline.map(|deadline| deadline.theirs) == theirs {
             return;
         }
-        let latest = now + self.config.max_backoff.max(association.rtt());
+        let latest = self.longest_wait(association).map(|wait| now + wait);
         self.deadline = theirs
-            .filter(|&theirs| self.phase == Phase::Established && theirs > latest)
-            .map(|theirs| Deadline { theirs, ours: latest });
+            .zip(latest)
+            .and_then(|(theirs, latest)| (theirs > latest).then_some(Deadline { theirs, ours: latest }));
+    }
+
+    /// How far ahead a deadline may lie.
+    fn longest_wait(&self, association: &Association) -> Option<Duration> {
+        match self.phase {
+            Phase::Established => Some(self.config.max_backoff.max(association.rtt())),
+            Phase::Connecting(_) => Some(self.config.max_init_backoff.max(self.config.rto_initial)),
+            Phase::Waiting(_) | Phase::Accepting(_) | Phase::Closed => None,
+        }
     }
 
     /// Lets the next timer expire, whatever the crate thinks of the time.
@@ -469,12 +478,12 @@ impl SctpProtoAssociation {
             .poll_timeout()
             .filter(|_| at > now)
             .map(|theirs| Deadline { theirs, ours: now + theirs.saturating_duration_since(at) });
-        if self.phase == Phase::Established
+        if let Some(association) = &self.association
+            && let Some(wait) = self.longest_wait(association)
             && let Some(theirs) = association.poll_timeout()
         {
             let ours = self.deadline.map_or(theirs, |deadline| deadline.ours);
-            let latest = now + self.config.max_backoff.max(association.rtt());
-            self.deadline = Some(Deadline { theirs, ours: ours.min(latest) });
+            self.deadline = Some(Deadline { theirs, ours: ours.min(now + wait) });
         }
         self.collect_events();
     }
