@@ -23,8 +23,9 @@ use crate::dtls_engine::{
 };
 use crate::handshake_reassembler::HandshakeReassembler;
 use crate::handshake_record::{
-    CERTIFICATE, CERTIFICATE_VERIFY, CLIENT_HELLO, CLIENT_KEY_EXCHANGE, Fragment, HANDSHAKE, SERVER_HELLO,
-    cipher_suite_name, fragments, pieces, records, server_hello_cipher_suite,
+    CERTIFICATE, CERTIFICATE_VERIFY, CLIENT_HELLO, CLIENT_KEY_EXCHANGE, Fragment, HANDSHAKE, Record,
+    SERVER_HELLO, cipher_suite_name, fragments, pieces, records, server_hello_cipher_suite,
+    shift_plaintext_numbers,
 };
 use crate::{DtlsRole, SrtpKeyingMaterial, SrtpProtectionProfile};
 
@@ -48,14 +49,14 @@ const DAY: u64 = 24 * 3600;
 /// of 30 % each way one handshake in a hundred would then take longer than a person waits. A flight is few
 /// datagrams, and ICE has shown that the path exists.
 const MAX_BACKOFF: Duration = Duration::from_millis(1600);
-/// Datagrams kept by a client that came before the ServerHello.
-const MAX_EARLY: usize = 4;
+/// Records of a datagram that `dimpl` reads; with more it drops the datagram.
+const MAX_RECORDS: usize = 8;
+/// Records kept by a client that came before the ServerHello.
+const MAX_EARLY: usize = 16;
 /// A plaintext handshake message in pieces is refused beyond this size, so that it fits a record.
 const MAX_MESSAGE: usize = 16_000;
 /// No plaintext handshake message of a first handshake has a higher number.
 const MAX_MESSAGE_SEQ: u16 = 15;
-/// Records of a datagram that `dimpl` reads; with more it drops the datagram.
-const MAX_RECORDS: usize = 8;
 /// Bytes that headers and the tag of a handshake record take.
 const OVERHEAD: usize = 64;
 /// Datagrams our own certificate may take: `dimpl` panics on a flight of more than twelve.
@@ -83,8 +84,20 @@ pub(crate) struct DimplEngine {
     cipher_suite: Option<u16>,
     early: Vec<Vec<u8>>,
     reassembler: HandshakeReassembler,
+    /// How often the ClientHello was sent before the version was known.
+    hellos_sent: u64,
     /// Something that may begin or answer a handshake has come.
     hello_seen: bool,
+    /// One bit a plaintext message that was handed over.
+    handed_over: u32,
+    /// The highest number of a ClientHello that was handed over, and when we spoke last: a copy is answered with
+    /// the whole flight.
+    hello_number: Option<u16>,
+    spoke: Option<Instant>,
+    answer_interval: Duration,
+    /// No timer of `dimpl` runs before this: see [`advance`](Self::advance).
+    rest_until: Option<Instant>,
+    rest: Duration,
     dropped: Counter,
 }
 
@@ -160,47 +173,96 @@ impl DimplEngine {
             cipher_suite: None,
             early: Vec::new(),
             reassembler: HandshakeReassembler::new(MAX_MESSAGE),
+            hellos_sent: 0,
             hello_seen: false,
+            handed_over: 0,
+            hello_number: None,
+            spoke: None,
+            answer_interval: config.retransmit_after / 2,
+            rest_until: None,
+            rest: config.retransmit_after / 4,
             dropped: Counter::default(),
         };
-        engine.handle_timeout(now)?;
+        engine.advance(now)?;
         Ok(engine)
     }
 
     /// Lets `dimpl` meet whole plaintext handshake messages only, of which it can have use: as a DTLS 1.2 server
     /// it never finishes a ClientHello that was cut elsewhere when it was sent again (which is what Firefox
     /// does), and thirty-one pieces it cannot use yet are fatal.
+    ///
+    /// `dimpl` drops a datagram whole that begins with a message it has read already, so that the one it waits for
+    /// behind it never comes, however often it is sent again. Sealed messages of DTLS 1.3 go one by one
+    /// therefore, and a plaintext message that is new does not follow one that is not. Otherwise they stay
+    /// together, because what is forged can only take the place of a datagram's first message.
     fn feed_handshake(&mut self, datagram: &[u8]) -> Result<(), DtlsEngineError> {
-        let (mut whole, mut parsed, mut count) = (Vec::with_capacity(datagram.len()), 0, 0);
-        for record in records(datagram) {
-            parsed += record.bytes.len();
-            if count == MAX_RECORDS {
-                self.feed(&std::mem::take(&mut whole))?;
-                count = 0;
+        let (before, mut old) = (self.handed_over, false);
+        let (mut whole, mut count) = (Vec::with_capacity(datagram.len()), 0);
+        for piece in pieces(datagram) {
+            let Some(record) = records(piece).next() else {
+                if piece.first().is_some_and(|first| first >> 5 == 1) {
+                    self.feed_all(&mut whole)?;
+                }
+                // Noise makes `dimpl` drop what it is told with it, which may be as wrong.
+                whole.extend_from_slice(piece);
+                self.feed_all(&mut whole)?;
+                continue;
+            };
+            if record.content_type == HANDSHAKE && record.epoch == 0 {
+                let is_old = fragments(record.payload).all(|fragment| before & message_bit(&fragment) != 0);
+                if old && !is_old {
+                    self.feed_all(&mut whole)?;
+                }
+                old = is_old;
+                self.admit_plaintext(&record, &mut whole);
+            } else {
+                whole.extend_from_slice(record.bytes);
             }
             count += 1;
-            if record.content_type != HANDSHAKE || record.epoch != 0 {
-                whole.extend_from_slice(record.bytes);
-                continue;
-            }
-            if !fragments(record.payload).all(|fragment| self.may_come(&fragment)) {
-                self.dropped.add(record.bytes.len());
-                continue;
-            }
-            self.hello_seen = true;
-            if fragments(record.payload).all(|fragment| fragment.body.len() == fragment.length) {
-                whole.extend_from_slice(record.bytes);
-                continue;
-            }
-            for fragment in fragments(record.payload) {
-                if let Some(record) = self.reassembler.push(&record, &fragment) {
-                    whole.extend_from_slice(&record);
-                }
+            if count % MAX_RECORDS == 0 {
+                self.feed_all(&mut whole)?;
             }
         }
-        // What is left has the short header of DTLS 1.3, or is noise.
-        whole.extend_from_slice(datagram.get(parsed..).unwrap_or_default());
-        if whole.is_empty() { Ok(()) } else { self.feed(&whole) }
+        self.feed_all(&mut whole)
+    }
+
+    fn feed_all(&mut self, whole: &mut Vec<u8>) -> Result<(), DtlsEngineError> {
+        if whole.is_empty() { Ok(()) } else { self.feed(&std::mem::take(whole)) }
+    }
+
+    fn admit_plaintext(&mut self, record: &Record<'_>, whole: &mut Vec<u8>) {
+        let fit = |fragment: Fragment<'_>| self.may_come(&fragment) && !self.answered_lately(&fragment);
+        if !fragments(record.payload).all(fit) {
+            self.dropped.add(record.bytes.len());
+            return;
+        }
+        self.hello_seen = true;
+        if fragments(record.payload).all(|fragment| fragment.body.len() == fragment.length) {
+            fragments(record.payload).for_each(|fragment| self.note(&fragment));
+            whole.extend_from_slice(record.bytes);
+            return;
+        }
+        for fragment in fragments(record.payload) {
+            if let Some(message) = self.reassembler.push(record, &fragment) {
+                self.note(&fragment);
+                whole.extend_from_slice(&message);
+            }
+        }
+    }
+
+    /// Until the server has answered `dimpl` sends its ClientHello again under the same record number, which a
+    /// server with replay protection takes for a copy (RFC 6347 section 4.1.2.6): if it was its stateless
+    /// HelloVerifyRequest that was lost, it would never answer again.
+    fn renumber(&mut self, length: usize) {
+        if self.connected || self.role == DtlsRole::Server {
+            return;
+        }
+        if self.dtls.protocol_version().is_none() {
+            self.hellos_sent += 1;
+        }
+        if let Some(packet) = self.buffer.get_mut(..length) {
+            shift_plaintext_numbers(packet, self.hellos_sent.saturating_sub(1));
+        }
     }
 
     /// Whether a plaintext message may come from a peer now. What may not would stay in `dimpl`'s queue, and be
@@ -217,6 +279,49 @@ impl DimplEngine {
             (DtlsRole::Client, _) => ![CLIENT_HELLO, CLIENT_KEY_EXCHANGE, CERTIFICATE_VERIFY].contains(&kind),
         };
         allowed && fragment.message_seq <= MAX_MESSAGE_SEQ
+    }
+
+    /// A message was handed over.
+    fn note(&mut self, fragment: &Fragment<'_>) {
+        self.handed_over |= message_bit(fragment);
+        if fragment.message_type == CLIENT_HELLO {
+            self.hello_number = self.hello_number.max(Some(fragment.message_seq));
+        }
+    }
+
+    /// Whether a server has just answered this ClientHello: as a DTLS 1.3 server `dimpl` answers each copy with
+    /// its whole flight, and ends when it has done so [`FLIGHT_RETRIES`] times, which anybody can bring about.
+    fn answered_lately(&self, fragment: &Fragment<'_>) -> bool {
+        self.role == DtlsRole::Server
+            && fragment.message_type == CLIENT_HELLO
+            && self.hello_number.is_some_and(|number| fragment.message_seq <= number)
+            && self.spoke.is_some_and(|at| self.now < at + self.answer_interval)
+    }
+
+    /// Tells `dimpl` the time, and so runs its timers, but not one right behind another: while a message is
+    /// missing between others a DTLS 1.3 association wants to acknowledge what it has at once, again and again
+    /// without time passing, and with each datagram that comes.
+    fn advance(&mut self, now: Instant) -> Result<(), DtlsEngineError> {
+        // dimpl's clock must not run backwards.
+        self.now = self.now.max(now);
+        if self.rest_until.is_some_and(|until| self.now < until) {
+            return Ok(());
+        }
+        let mut clock = self.now + self.ahead;
+        if let (Some(timeout), Some(latest)) = (self.timeout, self.latest)
+            && latest <= self.now
+            && timeout > clock
+        {
+            self.ahead += timeout - clock;
+            clock = timeout;
+        }
+        let due = self.timeout.is_some_and(|timeout| timeout <= clock);
+        self.rest_until = due.then_some(self.now + self.rest);
+        if due && !self.connected {
+            // A flight's own distance doubles as well, and is four times as long to begin with.
+            self.rest = (self.rest * 2).min(self.max_backoff / 4);
+        }
+        self.dtls.handle_timeout(clock).map_err(|error| self.fatal(&error))
     }
 
     fn feed(&mut self, datagram: &[u8]) -> Result<(), DtlsEngineError> {
@@ -265,7 +370,9 @@ impl DimplEngine {
     fn fatal(&mut self, error: &Error) -> DtlsEngineError {
         self.closed = true;
         match error {
-            Error::Timeout(_) => DtlsEngineError::Timeout,
+            // Only ever that its retries are used up, and a peer's copies use them up as well as loss does: the
+            // transport knows whether there is time to begin anew.
+            Error::Timeout(_) => DtlsEngineError::Protocol("the peer does not answer".into()),
             Error::ConnectionClosed => DtlsEngineError::Closed,
             other => DtlsEngineError::Protocol(other.to_string()),
         }
@@ -292,7 +399,7 @@ impl DtlsEngine for DimplEngine {
             self.dropped.add(datagram.len());
             return Ok(());
         }
-        self.handle_timeout(now)?;
+        self.advance(now)?;
         if self.connected {
             // One by one: dimpl drops a datagram whole that has noise behind its records, and marks them read.
             return pieces(datagram).try_for_each(|piece| self.feed(piece));
@@ -311,17 +418,7 @@ impl DtlsEngine for DimplEngine {
         if self.closed {
             return Err(DtlsEngineError::Closed);
         }
-        // dimpl's clock must not run backwards.
-        self.now = self.now.max(now);
-        let mut clock = self.now + self.ahead;
-        if let (Some(timeout), Some(latest)) = (self.timeout, self.latest)
-            && latest <= self.now
-            && timeout > clock
-        {
-            self.ahead += timeout - clock;
-            clock = timeout;
-        }
-        self.dtls.handle_timeout(clock).map_err(|error| self.fatal(&error))
+        self.advance(now)
     }
 
     fn poll(&mut self) -> Result<DtlsEngineOutput<'_>, DtlsEngineError> {
@@ -339,6 +436,8 @@ impl DtlsEngine for DimplEngine {
                 }
                 Output::Packet(packet) => {
                     let length = packet.len();
+                    self.spoke = Some(self.now);
+                    self.renumber(length);
                     let packet = self.buffer.get(..length).unwrap_or_default();
                     if self.role == DtlsRole::Server
                         && !self.connected
@@ -398,7 +497,8 @@ impl DtlsEngine for DimplEngine {
             return None;
         }
         let timeout = self.timeout?.checked_sub(self.ahead)?;
-        Some(self.latest.map_or(timeout, |latest| latest.min(timeout)))
+        let timeout = self.latest.map_or(timeout, |latest| latest.min(timeout));
+        Some(self.rest_until.map_or(timeout, |until| until.max(timeout)))
     }
 
     fn send(&mut self, now: Instant, data: &[u8]) -> Result<(), DtlsEngineError> {
@@ -412,7 +512,7 @@ impl DtlsEngine for DimplEngine {
         if data.len() > MAX_PLAINTEXT {
             return Err(DtlsEngineError::Send(format!("{} bytes are more than a record holds", data.len())));
         }
-        self.handle_timeout(now)?;
+        self.advance(now)?;
         self.dtls.send_application_data(data).map(|_| ()).map_err(|error| self.fatal(&error))
     }
 
@@ -423,6 +523,10 @@ impl DtlsEngine for DimplEngine {
             let _ = self.dtls.close();
         }
     }
+}
+
+fn message_bit(fragment: &Fragment<'_>) -> u32 {
+    1_u32.checked_shl(fragment.message_seq.into()).unwrap_or(0)
 }
 
 /// `dimpl` verifies ECDSA signatures alone, and does not say that it is the key it cannot use.

@@ -1,7 +1,6 @@
 //! DTLS over an ICE transport: handshake, certificate check, application data; SRTP passes by. Answers to
 //! libwebrtc's `p2p/dtls/dtls_transport.h` (RFC 5764, RFC 6347, RFC 8842, RFC 9147); owned by the network task.
 
-use std::collections::VecDeque;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,9 @@ use crate::dimpl_engine::DimplEngine;
 use crate::dtls_engine::{
     DtlsEngine, DtlsEngineConfig, DtlsEngineError, DtlsEngineOutput, DtlsSession, MAX_HANDSHAKE_DATAGRAM,
 };
+use crate::fingerprint::usable_fingerprints;
 use crate::handshake_record::{ALERT, Record, is_client_hello, pieces, records};
+use crate::pending_data::PendingData;
 use crate::{
     DtlsEngineKind, DtlsFingerprint, DtlsRole, DtlsTransportConfig, DtlsTransportEvent,
     DtlsTransportInternal, DtlsTransportState, SrtpKeyingMaterial,
@@ -35,9 +36,6 @@ const MIN_RETRANSMIT: Duration = Duration::from_millis(50);
 const MAX_RETRANSMIT: Duration = Duration::from_secs(3);
 /// The smallest datagrams a handshake is cut into: IPv4's minimum of 576 less headers.
 const MIN_MTU: usize = 512;
-/// Application data that waits to be read, in bytes; what comes beyond it is lost, as on a network.
-const MAX_PENDING_DATA: usize = 1 << 20;
-
 const HANDSHAKE_OPTIONS: PacketOptions =
     PacketOptions { srtp_bypass: false, kind: PacketKind::Dtls, ecn: peerstack_base::Ecn::NotEct };
 
@@ -61,41 +59,6 @@ pub struct DtlsTransportStats {
 struct RemoteParameters {
     fingerprints: Vec<DtlsFingerprint>,
     role: DtlsRole,
-}
-
-/// Application data that waits to be read: records one behind another.
-#[derive(Debug, Default)]
-struct PendingData {
-    bytes: Vec<u8>,
-    lengths: VecDeque<usize>,
-    read: usize,
-}
-
-impl PendingData {
-    fn push(&mut self, record: &[u8]) -> bool {
-        if self.bytes.len() - self.read + record.len() > MAX_PENDING_DATA {
-            return false;
-        }
-        if self.lengths.is_empty() {
-            self.clear();
-        }
-        self.bytes.extend_from_slice(record);
-        self.lengths.push_back(record.len());
-        true
-    }
-
-    fn pop(&mut self) -> Option<&[u8]> {
-        let length = self.lengths.pop_front()?;
-        let start = self.read;
-        self.read += length;
-        self.bytes.get(start..self.read)
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.lengths.clear();
-        self.read = 0;
-    }
 }
 
 /// DTLS over ICE.
@@ -474,28 +437,6 @@ impl<I: IceTransport> DtlsTransport<I> {
             _ => {}
         }
     }
-
-    fn usable_fingerprints(fingerprints: Vec<DtlsFingerprint>) -> Result<Vec<DtlsFingerprint>, String> {
-        if fingerprints.is_empty() {
-            return Err("the peer signalled no certificate fingerprint".into());
-        }
-        let mut usable = Vec::new();
-        let mut refused = None;
-        for mut fingerprint in fingerprints {
-            fingerprint.algorithm.make_ascii_lowercase();
-            match fingerprint.check() {
-                Ok(()) if usable.contains(&fingerprint) => {}
-                Ok(()) => usable.push(fingerprint),
-                // RFC 8122 section 5.1: what is not known is passed over as long as something is known.
-                Err(error @ crate::FingerprintError::Algorithm(_)) => refused = Some(error),
-                Err(error) => return Err(error.to_string()),
-            }
-        }
-        match refused {
-            Some(error) if usable.is_empty() => Err(error.to_string()),
-            _ => Ok(usable),
-        }
-    }
 }
 
 impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
@@ -664,7 +605,7 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
         if self.config.is_none() {
             return Err("DTLS is disabled by configuration".into());
         }
-        let fingerprints = Self::usable_fingerprints(fingerprints)?;
+        let fingerprints = usable_fingerprints(fingerprints)?;
         if let Some(remote) = &self.remote {
             let same = fingerprints.len() == remote.fingerprints.len()
                 && fingerprints.iter().all(|fingerprint| remote.fingerprints.contains(fingerprint));

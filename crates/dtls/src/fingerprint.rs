@@ -114,6 +114,34 @@ fn hex_pair(text: &str) -> Option<u8> {
     if digits { u8::from_str_radix(text, 16).ok() } else { None }
 }
 
+/// Those of the peer's fingerprints that can be compared, each once.
+///
+/// # Errors
+/// What is wrong with one of them, or with all.
+pub(crate) fn usable_fingerprints(
+    fingerprints: Vec<DtlsFingerprint>,
+) -> Result<Vec<DtlsFingerprint>, String> {
+    if fingerprints.is_empty() {
+        return Err("the peer signalled no certificate fingerprint".into());
+    }
+    let mut usable = Vec::new();
+    let mut refused = None;
+    for mut fingerprint in fingerprints {
+        fingerprint.algorithm.make_ascii_lowercase();
+        match fingerprint.check() {
+            Ok(()) if usable.contains(&fingerprint) => {}
+            Ok(()) => usable.push(fingerprint),
+            // RFC 8122 section 5.1: what is not known is passed over as long as something is known.
+            Err(error @ FingerprintError::Algorithm(_)) => refused = Some(error),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    match refused {
+        Some(error) if usable.is_empty() => Err(error.to_string()),
+        _ => Ok(usable),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

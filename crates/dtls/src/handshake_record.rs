@@ -96,6 +96,21 @@ fn unified_record(bytes: &[u8]) -> Option<usize> {
     (end <= bytes.len()).then_some(end)
 }
 
+/// Adds `by` to the numbers of the plaintext records of a datagram. Nothing authenticates them.
+pub(crate) fn shift_plaintext_numbers(datagram: &mut [u8], by: u64) {
+    let mut at = 0;
+    while let Some((record, _)) = datagram.get(at..).and_then(split_record) {
+        let (length, epoch, number) = (record.bytes.len(), record.epoch, record.sequence.wrapping_add(by));
+        if epoch == 0
+            && let (Some(slot), Some(number)) =
+                (datagram.get_mut(at + 5..at + 11), number.to_be_bytes().get(2..))
+        {
+            slot.copy_from_slice(number);
+        }
+        at += length;
+    }
+}
+
 /// One fragment of a handshake message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fragment<'a> {
@@ -210,6 +225,18 @@ mod tests {
         assert_eq!((fragment.message_seq, fragment.length, fragment.offset), (7, 5, 3));
         assert_eq!(fragment.body, &[4, 5]);
         assert!(is_client_hello(&bytes));
+    }
+
+    #[test]
+    fn plaintext_records_are_numbered_anew() {
+        let mut bytes = datagram(CLIENT_HELLO, 3, 0, &[1, 2, 3]);
+        let mut sealed = bytes.clone();
+        sealed[4] = 1;
+        bytes.extend(sealed);
+        shift_plaintext_numbers(&mut bytes, 300);
+        let numbers: Vec<_> = records(&bytes).map(|record| record.sequence).collect();
+        assert_eq!(numbers, [305, 5]);
+        shift_plaintext_numbers(&mut [22; 5], 1);
     }
 
     /// D03: whatever their header is.

@@ -15,6 +15,7 @@ mod handshake_reassembler;
 mod handshake_record;
 #[cfg(test)]
 mod loss_tests;
+mod pending_data;
 #[cfg(feature = "webrtc-dtls")]
 mod stream_interface_channel;
 #[cfg(test)]
@@ -25,6 +26,8 @@ mod webrtc_dtls_engine;
 mod webrtc_dtls_guard;
 #[cfg(feature = "webrtc-dtls")]
 mod webrtc_dtls_messages;
+#[cfg(all(test, feature = "webrtc-dtls"))]
+mod webrtc_dtls_tests;
 
 pub use certificate::{Certificate, CertificateError, KeyAlgorithm};
 pub use dtls_engine::{DtlsEngineError, DtlsEngineKind, DtlsVersion};

@@ -1,6 +1,7 @@
 //! D04, D05 and the handshake on bad networks: losses, duplicates, reordering, fragments in any cut. For each
 //! engine against each, as far as the Cargo features have them.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use peerstack_base::Random;
@@ -73,7 +74,7 @@ pub(crate) fn refragment(datagram: &[u8], cut: usize) -> [Vec<u8>; 2] {
 
 /// Makes the client's hello come in two pieces, cut at `cuts` percent the first time and later; one piece of
 /// the first is lost, and the pieces of each come in `order`.
-fn cut_hello(pair: &mut Pair, cuts: [usize; 2], lost: Option<usize>, order: [usize; 2]) {
+pub(crate) fn cut_hello(pair: &mut Pair, cuts: [usize; 2], lost: Option<usize>, order: [usize; 2]) {
     let (mut hellos, mut renumber) = (0, Renumber::default());
     pair.link.set_script(A, move |_, bytes| {
         if !is_client_hello(bytes) {
@@ -178,6 +179,69 @@ fn duplicates_cause_no_storm() {
         let sent = (pair.link.sent(A), pair.link.sent(B));
         pair.run_for(Duration::from_secs(60));
         assert_eq!((pair.link.sent(A), pair.link.sent(B)), sent, "silent in the end");
+    }
+}
+
+/// D05: a ClientHello that comes again and again is not answered with a flight each time, and does not use up
+/// the retransmissions that a loss may need.
+#[test]
+fn copies_of_a_client_hello_are_not_amplified() {
+    for version in VERSIONS {
+        let mut pair = pair(version);
+        let hello = Arc::new(Mutex::new(Vec::new()));
+        let copy = Arc::clone(&hello);
+        pair.link.set_script(A, move |index, bytes| {
+            if index == 0 {
+                *copy.lock().unwrap() = bytes.to_vec();
+            }
+            Replace(vec![bytes.to_vec(); 200])
+        });
+        pair.link.set_script(B, |_, _| Drop);
+        pair.go();
+        pair.run_for(Duration::from_millis(15));
+        let flight = pair.link.sent(B);
+        assert!((1..6).contains(&flight), "{version}: {flight}");
+        let hello = hello.lock().unwrap().clone();
+        for _ in 0..1000 {
+            pair.link.inject(pair.now, B, hello.clone());
+            pair.run_for(Duration::from_millis(5));
+        }
+        let sent = pair.link.sent(B);
+        assert!(sent <= 300 * flight, "{version}: {sent} datagrams in answer to 1000");
+        pair.link.set_script(A, |_, _| Deliver);
+        pair.link.set_script(B, |_, _| Deliver);
+        assert!(pair.connect(), "{version}: {:?} {:?}", pair.a.told, pair.b.told);
+        assert!(pair.talk(), "{version}");
+    }
+}
+
+/// D05: while a part of a flight is missing, what came of it is acknowledged, and not without end.
+#[test]
+fn a_gap_in_a_flight_causes_no_storm() {
+    for ((side, sender), lost) in [((A, B), 1), ((A, B), 2), ((B, A), 1), ((B, A), 2)] {
+        let mut configs = [config(A), config(B)];
+        configs[sender as usize].mtu = 512;
+        let [a, b] = configs;
+        let mut pair = Pair::new(a, b);
+        // The receiver's retransmissions would come soon, the sender's would not.
+        pair.peer(side).dtls.ice_mut().set_rtt(Some(Duration::from_millis(20)));
+        pair.peer(sender).dtls.ice_mut().set_rtt(Some(Duration::from_millis(1500)));
+        // One of the datagrams that begin with a sealed record.
+        let mut sealed = 0;
+        pair.link.set_script(sender, move |_, bytes| {
+            let is_sealed = records(bytes).next().is_none_or(|record| record.epoch != 0);
+            sealed += usize::from(is_sealed);
+            if is_sealed && sealed == lost { Drop } else { Deliver }
+        });
+        let end = pair.now + Duration::from_secs(2);
+        pair.go();
+        let connected = pair.run_until(Duration::from_secs(20), |pair| {
+            let sent = pair.link.sent(side);
+            assert!(pair.now > end || sent < 30, "{side:?} sent {sent} datagrams in 2 s");
+            pair.connected()
+        });
+        assert!(connected, "{side:?} {lost}: {:?} {:?}", pair.a.told, pair.b.told);
+        assert!(pair.talk());
     }
 }
 

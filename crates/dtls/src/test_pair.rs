@@ -225,3 +225,74 @@ impl Pair {
             && self.b.data.last().is_some_and(|data| data == b"from a")
     }
 }
+
+/// For engines with tasks of their own: a current-thread runtime whose clock is paused goes along.
+#[cfg(feature = "webrtc-dtls")]
+impl Pair {
+    /// Lets tasks run and carries what they say, without letting time pass.
+    async fn turn(&mut self) {
+        for _ in 0..40 {
+            tokio::task::yield_now().await;
+            let now = self.now;
+            self.a.settle(now);
+            self.b.settle(now);
+            self.deliver();
+        }
+    }
+
+    /// As [`run_until`](Self::run_until).
+    pub(crate) async fn run_until_async(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> bool {
+        let end = self.now + limit;
+        loop {
+            self.turn().await;
+            if done(self) {
+                return true;
+            }
+            if self.now >= end {
+                return false;
+            }
+            let times = [
+                self.link.next_delivery(),
+                self.a.dtls.next_timeout(),
+                self.b.dtls.next_timeout(),
+                Some(self.now + Duration::from_millis(5)),
+                Some(end),
+            ];
+            let next = times.into_iter().flatten().min().unwrap_or(end).max(self.now);
+            tokio::time::advance(next - self.now).await;
+            self.now = next;
+            for side in [FakeIceSide::A, FakeIceSide::B] {
+                let peer = self.peer(side);
+                if peer.dtls.next_timeout().is_some_and(|at| at <= next) {
+                    peer.dtls.handle_timeout(next);
+                }
+            }
+        }
+    }
+
+    /// As [`run_for`](Self::run_for).
+    pub(crate) async fn run_for_async(&mut self, time: Duration) {
+        self.run_until_async(time, |_| false).await;
+    }
+
+    /// As [`connect`](Self::connect).
+    pub(crate) async fn connect_async(&mut self) -> bool {
+        self.run_until_async(Duration::from_secs(60), |pair| pair.connected()).await
+    }
+
+    /// As [`talk`](Self::talk).
+    pub(crate) async fn talk_async(&mut self) -> bool {
+        let (now, before) = (self.now, (self.a.data.len(), self.b.data.len()));
+        if self.a.send(now, b"from a").is_err() || self.b.send(now, b"from b").is_err() {
+            return false;
+        }
+        let done = |pair: &mut Self| pair.a.data.len() > before.0 && pair.b.data.len() > before.1;
+        self.run_until_async(Duration::from_secs(5), done).await
+            && self.a.data.last().is_some_and(|data| data == b"from b")
+            && self.b.data.last().is_some_and(|data| data == b"from a")
+    }
+}

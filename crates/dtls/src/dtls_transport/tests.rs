@@ -727,7 +727,7 @@ fn unread_data_is_bounded() {
     while pair.b.dtls.poll_data().is_some() {
         read += 1;
     }
-    assert_eq!(read, super::MAX_PENDING_DATA / 1000);
+    assert_eq!(read, crate::pending_data::MAX_PENDING_DATA / 1000);
     assert_eq!(pair.b.dtls.stats().dropped.packets, 2000 - read as u64);
     assert!(pair.talk());
 }
