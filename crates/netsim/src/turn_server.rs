@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use peerstack_base::Random;
 use peerstack_stun::{
     AddressFamily, AttributeType, ChannelData, Class, IntegrityStatus, Message, MessageBuilder, Method,
-    error_code, long_term_key_md5,
+    PasswordAlgorithm, error_code, long_term_key_md5, long_term_key_sha256,
 };
 
 use crate::host::Host;
@@ -40,6 +40,10 @@ pub struct TurnServerConfig {
     pub refuse: BTreeMap<Method, u16>,
     /// Sends clients that ask for an allocation to this server (300).
     pub alternate: Option<SocketAddr>,
+    /// Offered as PASSWORD-ALGORITHMS (RFC 8489 section 14.11), best first; empty for MD5 alone, unsaid.
+    pub password_algorithms: Vec<PasswordAlgorithm>,
+    /// Each nonce is good for one request.
+    pub one_time_nonces: bool,
 }
 
 impl std::fmt::Debug for TurnServerConfig {
@@ -63,6 +67,8 @@ impl Default for TurnServerConfig {
             quota: usize::MAX,
             refuse: BTreeMap::new(),
             alternate: None,
+            password_algorithms: Vec::new(),
+            one_time_nonces: false,
         }
     }
 }
@@ -78,7 +84,7 @@ struct State {
     allocations: BTreeMap<Client, Allocation>,
     nonce: String,
     nonce_until: Instant,
-    keys: BTreeMap<(String, String), [u8; 16]>,
+    keys: BTreeMap<(String, String, bool), Key>,
     random: Random,
     relayed: u64,
 }
@@ -168,6 +174,13 @@ impl TurnServer {
     }
 }
 
+/// A long-term key, and whether it is that of SHA-256.
+#[derive(Debug, Clone)]
+struct Key {
+    bytes: Vec<u8>,
+    sha256: bool,
+}
+
 /// Why a request is refused.
 struct Refusal(u16);
 
@@ -243,6 +256,9 @@ impl State {
                 if matches!(code, error_code::UNAUTHENTICATED | error_code::STALE_NONCE) {
                     let nonce = self.fresh_nonce(now);
                     builder.add_realm(&self.config.realm).add_nonce(&nonce);
+                    if !self.config.password_algorithms.is_empty() {
+                        builder.add_password_algorithms(&self.config.password_algorithms);
+                    }
                 }
                 builder.finish()
             }
@@ -251,7 +267,11 @@ impl State {
                     Ok(builder) => builder,
                     Err(Refusal(code)) => self.refused(message, code),
                 };
-                builder.integrity(&key);
+                if key.sha256 {
+                    builder.integrity_sha256(&key.bytes);
+                } else {
+                    builder.integrity(&key.bytes);
+                }
                 builder.finish()
             }
         };
@@ -272,15 +292,19 @@ impl State {
 
     fn fresh_nonce(&mut self, now: Instant) -> String {
         if self.nonce.is_empty() || now >= self.nonce_until {
-            self.nonce = self.random.ice_string(16);
+            // The cookie and the bit of password algorithms (RFC 8489 section 9.2).
+            let features = if self.config.password_algorithms.is_empty() { "" } else { "obMatJos2gAAA" };
+            self.nonce = format!("{features}{}", self.random.ice_string(16));
             self.nonce_until = now + self.config.nonce_lifetime;
         }
         self.nonce.clone()
     }
 
-    /// RFC 8489 section 9.2.4, with the MD5 password algorithm alone.
-    fn authenticate(&mut self, now: Instant, message: &Message<'_>) -> Result<(String, [u8; 16]), Refusal> {
-        if !message.has(AttributeType::MESSAGE_INTEGRITY) {
+    /// RFC 8489 section 9.2.4.
+    fn authenticate(&mut self, now: Instant, message: &Message<'_>) -> Result<(String, Key), Refusal> {
+        if !message.has(AttributeType::MESSAGE_INTEGRITY)
+            && !message.has(AttributeType::MESSAGE_INTEGRITY_SHA256)
+        {
             return Err(Refusal(error_code::UNAUTHENTICATED));
         }
         let (Some(username), Some(realm), Some(nonce)) =
@@ -291,15 +315,34 @@ impl State {
         if nonce != self.nonce || now >= self.nonce_until {
             return Err(Refusal(error_code::STALE_NONCE));
         }
+        let offered = &self.config.password_algorithms;
+        let returned = message.password_algorithms();
+        let sha256 = match message.password_algorithm() {
+            Some(algorithm) if offered.contains(&algorithm) && returned.eq(offered.iter().copied()) => {
+                algorithm == PasswordAlgorithm::Sha256
+            }
+            None if offered.is_empty() => false,
+            _ => return Err(Refusal(error_code::BAD_REQUEST)),
+        };
         let Some(password) = self.config.users.get(username).filter(|_| realm == self.config.realm) else {
             return Err(Refusal(error_code::UNAUTHENTICATED));
         };
-        let entry = self.keys.entry((username.to_owned(), password.clone()));
-        let key = *entry.or_insert_with(|| long_term_key_md5(username, realm, password));
-        match message.check_message_integrity(&key) {
-            IntegrityStatus::Valid => Ok((username.to_owned(), key)),
-            _ => Err(Refusal(error_code::UNAUTHENTICATED)),
+        let entry = self.keys.entry((username.to_owned(), password.clone(), sha256));
+        let key = entry.or_insert_with(|| {
+            let bytes = match sha256 {
+                true => long_term_key_sha256(username, realm, password).to_vec(),
+                false => long_term_key_md5(username, realm, password).to_vec(),
+            };
+            Key { bytes, sha256 }
+        });
+        if message.check_integrity(&key.bytes) != IntegrityStatus::Valid {
+            return Err(Refusal(error_code::UNAUTHENTICATED));
         }
+        if self.config.one_time_nonces {
+            self.nonce_until = now;
+        }
+        let answer_sha256 = message.has(AttributeType::MESSAGE_INTEGRITY_SHA256);
+        Ok((username.to_owned(), Key { sha256: answer_sha256, ..key.clone() }))
     }
 
     fn carry_out(

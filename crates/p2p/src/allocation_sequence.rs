@@ -43,6 +43,8 @@ pub(crate) struct BoundSocket {
 #[derive(Debug)]
 pub(crate) struct AllocationSequence {
     pub(crate) network: Network,
+    /// The socket that ports of this network share.
+    pub(crate) bound: Option<BoundSocket>,
     state: AllocationSequenceState,
     next_phase: Option<AllocationPhase>,
     due: Option<Instant>,
@@ -55,6 +57,7 @@ impl AllocationSequence {
     pub(crate) fn new(network: Network, step_delay: Duration, has_relays: bool) -> Self {
         Self {
             network,
+            bound: None,
             state: AllocationSequenceState::Init,
             next_phase: Some(AllocationPhase::Udp),
             due: None,
@@ -80,7 +83,9 @@ impl AllocationSequence {
         }
         let id = SocketId::unique();
         io_requests.push_back(IoRequest::AddUdpSocket { id, socket });
-        Ok(BoundSocket { id, local })
+        let bound = BoundSocket { id, local };
+        self.bound = Some(bound);
+        Ok(bound)
     }
 
     pub(crate) fn state(&self) -> AllocationSequenceState {

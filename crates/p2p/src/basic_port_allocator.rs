@@ -7,14 +7,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use peerstack_base::{
-    AdapterType, EventReceiver, EventSource, IoRequest, Network, PacketSocketFactory, Random, ResolveId,
-    SocketId, TransmitQueue,
+    AdapterType, EventReceiver, EventSource, IoRequest, Network, PacketSocketFactory, Random, ReceiveMeta,
+    ResolveId, SocketId, TransmitQueue,
 };
-use peerstack_stun::{Scheme, ServerUrl};
+use peerstack_stun::{Host, Scheme, ServerUrl};
 
 use crate::allocation_sequence::{AllocationPhase, AllocationSequence, AllocationSequenceState};
 use crate::port::{Port, PortBase, PortEvent, PortId, PortIo, PortState};
 use crate::port_allocator::{PortAllocatorConfig, PortAllocatorSessionEvent};
+use crate::turn_port::{RelayProtocol, RelayServer, TurnPacket, TurnPort};
 use crate::udp_port::{SERVER_NOT_REACHABLE_ERROR, UdpPort};
 use crate::{Candidate, CandidateErrorEvent, CandidateType, IceParameters};
 
@@ -121,14 +122,45 @@ impl BasicPortAllocator {
         servers
     }
 
-    /// Servers that cannot be used yet.
+    /// TURN servers over UDP are asked for the mapped address too, from the socket they share; those over TCP
+    /// are not, since they are there to hide it (G20).
+    fn turn_servers_as_stun_servers(&self) -> Vec<ServerUrl> {
+        let known = self.stun_servers();
+        let mut servers: Vec<ServerUrl> = Vec::new();
+        for server in self.relay_servers().filter(|server| server.protocol == RelayProtocol::Udp) {
+            let same = |url: &ServerUrl| url.host == server.url.host && url.port == server.url.port;
+            if !known.iter().any(same) && !servers.iter().any(same) {
+                servers.push(server.url);
+            }
+        }
+        servers
+    }
+
+    /// TURN servers, the first configured most preferred (G23).
+    fn relay_servers(&self) -> impl Iterator<Item = RelayServer> {
+        let servers = self.config.ice_servers.iter().flat_map(|server| {
+            let protocols = server.urls.iter().map(|url| (url, RelayProtocol::of(url)));
+            protocols.filter_map(move |(url, protocol)| Some((server, url, protocol?)))
+        });
+        let count = servers.clone().count();
+        servers.enumerate().map(move |(index, (server, url, protocol))| RelayServer {
+            url: url.clone(),
+            protocol,
+            username: server.username.clone(),
+            password: server.password.clone(),
+            preference: u16::try_from(count - 1 - index).unwrap_or(u16::MAX),
+        })
+    }
+
+    /// Servers of schemes that are not spoken: STUN and TURN over DTLS, STUN over TLS.
     fn unsupported_servers(&self) -> impl Iterator<Item = &ServerUrl> {
         let urls = self.config.ice_servers.iter().flat_map(|server| &server.urls);
-        urls.filter(|url| url.scheme != Scheme::Stun)
+        urls.filter(|url| url.scheme != Scheme::Stun && RelayProtocol::of(url).is_none())
     }
 
     fn has_relays(&self) -> bool {
-        self.config.candidate_filter.relay && self.unsupported_servers().next().is_some()
+        self.config.candidate_filter.relay
+            && (self.unsupported_servers().next().is_some() || self.relay_servers().next().is_some())
     }
 
     fn next_port_id(&mut self) -> PortId {
@@ -224,12 +256,16 @@ impl BasicPortAllocatorSession {
         self.ports.get_mut(&id)
     }
 
-    pub(crate) fn ports(&self) -> impl Iterator<Item = &Port> {
-        self.ports.values()
+    /// The port that what comes by this socket is for, unless it comes from one of its TURN servers.
+    pub(crate) fn port_of_socket(&self, socket: SocketId) -> Option<PortId> {
+        let of_socket =
+            |(_, port): &(&PortId, &Port)| port.socket() == Some(socket) && !matches!(port, Port::Turn(_));
+        self.ports.iter().find(of_socket).map(|(id, _)| *id)
     }
 
-    pub(crate) fn port_of_socket(&self, socket: SocketId) -> Option<PortId> {
-        self.ports.iter().find(|(_, port)| port.socket() == socket).map(|(id, _)| *id)
+    pub(crate) fn owns_socket(&self, socket: SocketId) -> bool {
+        self.sequences.iter().any(|sequence| sequence.bound.is_some_and(|bound| bound.id == socket))
+            || self.ports.values().any(|port| port.socket() == Some(socket))
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -259,6 +295,8 @@ impl BasicPortAllocatorSession {
             return;
         }
         let (udp, relays) = (filter.host || filter.srflx, allocator.has_relays());
+        let relays_over_udp =
+            filter.relay && allocator.relay_servers().any(|server| server.protocol == RelayProtocol::Udp);
         for network in allocator.usable_networks() {
             let same = |sequence: &AllocationSequence| {
                 sequence.network.id == network.id
@@ -269,57 +307,86 @@ impl BasicPortAllocatorSession {
                 continue;
             }
             let mut sequence = AllocationSequence::new(network, self.step_delay, relays);
+            if udp || relays_over_udp {
+                let range = allocator.config.port_range;
+                if let Err(error) = sequence.init(allocator.factory.as_mut(), range, io.io_requests) {
+                    tracing::warn!(
+                        target: "peerstack::ice::gathering",
+                        network = %sequence.network.name, %error, "no UDP socket on this network"
+                    );
+                }
+            }
             if udp {
-                self.create_udp_port(allocator, &mut sequence, io);
+                self.create_udp_port(allocator, &sequence);
             }
             sequence.start(now);
             self.sequences.push(sequence);
         }
     }
 
-    fn create_udp_port(
+    fn new_port_base(&self, allocator: &mut BasicPortAllocator, network: &Network) -> PortBase {
+        PortBase {
+            id: allocator.next_port_id(),
+            network: network.clone(),
+            component: self.component,
+            generation: self.generation,
+            username_fragment: self.parameters.ufrag.clone(),
+            password: self.parameters.pwd.clone(),
+            candidates: Vec::new(),
+            connections: BTreeMap::new(),
+            state: PortState::InProgress,
+            ready: false,
+        }
+    }
+
+    fn create_udp_port(&mut self, allocator: &mut BasicPortAllocator, sequence: &AllocationSequence) {
+        let Some(bound) = sequence.bound else { return };
+        let base = self.new_port_base(allocator, &sequence.network);
+        let (servers, turn_servers) = (allocator.stun_servers(), allocator.turn_servers_as_stun_servers());
+        let port =
+            UdpPort::new(base, bound.id, bound.local, &servers, &turn_servers, self.keepalive_interval);
+        self.ports.insert(port.base.id, Port::Udp(port));
+    }
+
+    /// A port for each TURN server that can be reached from this network (libwebrtc `CreateRelayPorts`).
+    fn create_relay_ports(
         &mut self,
+        now: Instant,
+        index: usize,
         allocator: &mut BasicPortAllocator,
-        sequence: &mut AllocationSequence,
         io: &mut SessionIo<'_>,
     ) {
-        let range = allocator.config.port_range;
-        match sequence.init(allocator.factory.as_mut(), range, io.io_requests) {
-            Ok(bound) => {
-                let base = PortBase {
-                    id: allocator.next_port_id(),
-                    network: sequence.network.clone(),
-                    component: self.component,
-                    generation: self.generation,
-                    username_fragment: self.parameters.ufrag.clone(),
-                    password: self.parameters.pwd.clone(),
-                    candidates: Vec::new(),
-                    connections: BTreeMap::new(),
-                    state: PortState::InProgress,
-                    ready: false,
-                };
-                let servers = allocator.stun_servers();
-                let port = UdpPort::new(base, bound.id, bound.local, &servers, self.keepalive_interval);
-                self.ports.insert(port.base.id, Port::Udp(port));
+        if !allocator.config.candidate_filter.relay {
+            return;
+        }
+        let Some((network, bound)) =
+            self.sequences.get(index).map(|sequence| (sequence.network.clone(), sequence.bound))
+        else {
+            return;
+        };
+        let ipv4 = network.best_ip().is_none_or(|ip| ip.is_ipv4());
+        let servers: Vec<RelayServer> = allocator.relay_servers().collect();
+        for server in servers {
+            if matches!(server.url.host, Host::Ip(ip) if ip.is_ipv4() != ipv4) {
+                continue;
             }
-            Err(error) => {
-                tracing::warn!(
-                    target: "peerstack::ice::gathering",
-                    network = %sequence.network.name, %error, "no UDP socket on this network"
-                );
-            }
+            let shared = bound.filter(|_| server.protocol == RelayProtocol::Udp);
+            let base = self.new_port_base(allocator, &network);
+            let id = base.id;
+            let socket = shared.map(|bound| (bound.id, bound.local));
+            let mut port = Port::Turn(TurnPort::new(base, server, socket, allocator.config.port_range));
+            port.prepare_address(now, &mut port_io(io, allocator, &mut self.port_events));
+            self.ports.insert(id, port);
         }
     }
 
     /// Runs the phases that are due and drains the events of ports.
-    pub(crate) fn run(&mut self, now: Instant, allocator: &BasicPortAllocator, io: &mut SessionIo<'_>) {
+    pub(crate) fn run(&mut self, now: Instant, allocator: &mut BasicPortAllocator, io: &mut SessionIo<'_>) {
         for index in 0..self.sequences.len() {
-            while let Some((phase, network)) = self
-                .sequences
-                .get_mut(index)
-                .and_then(|sequence| Some((sequence.poll_phase(now)?, sequence.network.clone())))
+            while let Some(phase) =
+                self.sequences.get_mut(index).and_then(|sequence| sequence.poll_phase(now))
             {
-                self.run_phase(now, phase, &network, allocator, io);
+                self.run_phase(now, phase, index, allocator, io);
             }
         }
         self.process(allocator);
@@ -329,28 +396,28 @@ impl BasicPortAllocatorSession {
         &mut self,
         now: Instant,
         phase: AllocationPhase,
-        network: &Network,
-        allocator: &BasicPortAllocator,
+        index: usize,
+        allocator: &mut BasicPortAllocator,
         io: &mut SessionIo<'_>,
     ) {
+        let Some(network) = self.sequences.get(index).map(|sequence| sequence.network.clone()) else {
+            return;
+        };
         tracing::debug!(target: "peerstack::ice::gathering", network = %network.name, ?phase, "phase");
         match phase {
             AllocationPhase::Udp => {
                 let of_network = |port: &&mut Port| {
                     let base = port.base();
-                    base.network == *network && base.candidates.is_empty()
+                    base.network == network && base.candidates.is_empty()
                 };
                 for port in self.ports.values_mut().filter(of_network) {
-                    let mut io = PortIo {
-                        transmits: io.transmits,
-                        io_requests: io.io_requests,
-                        random: io.random,
-                        events: &mut self.port_events,
-                    };
-                    port.prepare_address(now, &mut io);
+                    port.prepare_address(now, &mut port_io(io, allocator, &mut self.port_events));
                 }
             }
-            AllocationPhase::Relay => self.tell_unsupported_servers(allocator),
+            AllocationPhase::Relay => {
+                self.tell_unsupported_servers(allocator);
+                self.create_relay_ports(now, index, allocator, io);
+            }
             AllocationPhase::Tcp => {}
         }
     }
@@ -382,6 +449,12 @@ impl BasicPortAllocatorSession {
                     self.events.emit(PortAllocatorSessionEvent::CandidateError(error));
                 }
                 PortEvent::Complete(_) | PortEvent::Error(_) => {}
+                PortEvent::RouteChange(port, remote) => {
+                    self.events.emit(PortAllocatorSessionEvent::RouteChange(port, remote));
+                }
+                PortEvent::PeerUnreachable(port, remote) => {
+                    self.events.emit(PortAllocatorSessionEvent::PeerUnreachable(port, remote));
+                }
             }
         }
         self.maybe_signal_done();
@@ -455,7 +528,12 @@ impl BasicPortAllocatorSession {
             .filter(|(_, port)| port.base().state != PortState::Pruned && lost(&port.base().network))
             .map(|(id, _)| *id)
             .collect();
-        self.sequences.retain(|sequence| !lost(&sequence.network));
+        let sockets: Vec<SocketId> = self
+            .sequences
+            .extract_if(.., |sequence| lost(&sequence.network))
+            .filter_map(|sequence| sequence.bound.map(|bound| bound.id))
+            .collect();
+        self.close_unused_sockets(sockets, io.io_requests);
         let mut removed = Vec::new();
         for id in &pruned {
             if let Some(port) = self.ports.get_mut(id) {
@@ -470,8 +548,9 @@ impl BasicPortAllocatorSession {
         if self.started && !self.stopped {
             // Networks on which binding failed are tried again (G07).
             let ports = &self.ports;
-            self.sequences
-                .retain(|sequence| ports.values().any(|port| port.base().network == sequence.network));
+            self.sequences.retain(|sequence| {
+                sequence.bound.is_some() || ports.values().any(|port| port.base().network == sequence.network)
+            });
             self.do_allocate(now, allocator, io);
             self.run(now, allocator, io);
         }
@@ -484,32 +563,118 @@ impl BasicPortAllocatorSession {
     }
 
     /// Removes pruned ports without connections and asks for their sockets to be closed (S21).
-    pub(crate) fn remove_dead_ports(&mut self, io_requests: &mut VecDeque<IoRequest>) {
-        self.ports.retain(|_, port| {
-            let dead = port.base().state == PortState::Pruned && port.base().connections.is_empty();
-            if dead {
-                io_requests.push_back(IoRequest::CloseSocket { id: port.socket() });
-            }
-            !dead
-        });
+    pub(crate) fn remove_dead_ports(
+        &mut self,
+        now: Instant,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        let dead = |_: &PortId, port: &mut Port| {
+            port.base().state == PortState::Pruned && port.base().connections.is_empty()
+        };
+        let mut sockets: Vec<SocketId> = Vec::new();
+        for (_, mut port) in self.ports.extract_if(.., dead) {
+            port.release(now, &mut port_io(io, allocator, &mut self.port_events));
+            sockets.extend(port.socket());
+        }
+        if self.stopped {
+            let bound = self.sequences.iter_mut().filter_map(|sequence| sequence.bound.take());
+            sockets.extend(bound.map(|bound| bound.id));
+        }
+        self.close_unused_sockets(sockets, io.io_requests);
     }
 
+    /// Closes those of these sockets that no port and no sequence has.
+    fn close_unused_sockets(&mut self, sockets: Vec<SocketId>, io_requests: &mut VecDeque<IoRequest>) {
+        let mut closed: Vec<SocketId> = Vec::new();
+        for id in sockets {
+            if !closed.contains(&id) && !self.owns_socket(id) {
+                closed.push(id);
+                io_requests.push_back(IoRequest::CloseSocket { id });
+            }
+        }
+    }
+
+    /// Ends everything: allocations are released, sockets closed (U11).
+    pub(crate) fn close(&mut self, now: Instant, allocator: &mut BasicPortAllocator, io: &mut SessionIo<'_>) {
+        let mut sockets: Vec<SocketId> = Vec::new();
+        for (_, mut port) in std::mem::take(&mut self.ports) {
+            port.release(now, &mut port_io(io, allocator, &mut self.port_events));
+            sockets.extend(port.socket());
+        }
+        let sequences = std::mem::take(&mut self.sequences);
+        sockets.extend(sequences.iter().filter_map(|sequence| sequence.bound).map(|bound| bound.id));
+        self.close_unused_sockets(sockets, io.io_requests);
+    }
+
+    /// Takes what came from a TURN server; says of which port it was.
+    pub(crate) fn handle_turn_packet(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        meta: &ReceiveMeta,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) -> Option<(PortId, TurnPacket)> {
+        let mut found = None;
+        for (id, port) in &mut self.ports {
+            let Port::Turn(port) = port else { continue };
+            if port.can_handle_incoming_packets_from(meta.socket, meta.remote) {
+                let packet =
+                    port.handle_packet(now, datagram, &mut port_io(io, allocator, &mut self.port_events));
+                if packet != TurnPacket::NotMine {
+                    found = Some((*id, packet));
+                    break;
+                }
+            }
+        }
+        // Nothing but responses has events.
+        if matches!(found, Some((_, TurnPacket::Consumed))) {
+            self.process(allocator);
+        }
+        found
+    }
+
+    /// A connection of a port was made.
+    pub(crate) fn on_connection_created(
+        &mut self,
+        now: Instant,
+        id: PortId,
+        remote: SocketAddr,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.on_connection_created(now, remote, &mut port_io(io, allocator, &mut self.port_events));
+        }
+    }
+
+    /// Data goes from a port to a remote address with more around it than need be.
+    pub(crate) fn bind_channel(
+        &mut self,
+        now: Instant,
+        id: PortId,
+        remote: SocketAddr,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.bind_channel(now, remote, &mut port_io(io, allocator, &mut self.port_events));
+        }
+    }
+
+    /// Takes what a STUN server sent; `false` if it is none of its responses.
     pub(crate) fn handle_server_packet(
         &mut self,
         now: Instant,
         id: PortId,
         datagram: &[u8],
         remote: SocketAddr,
-        allocator: &BasicPortAllocator,
+        allocator: &mut BasicPortAllocator,
         io: &mut SessionIo<'_>,
     ) -> bool {
-        let Some(port) = self.ports.get_mut(&id) else { return false };
-        let mut io = PortIo {
-            transmits: io.transmits,
-            io_requests: io.io_requests,
-            random: io.random,
-            events: &mut self.port_events,
-        };
+        let Some(Port::Udp(port)) = self.ports.get_mut(&id) else { return false };
+        let mut io = port_io(io, allocator, &mut self.port_events);
         let consumed = port.handle_server_packet(now, datagram, remote, &mut io);
         if consumed {
             self.process(allocator);
@@ -522,15 +687,10 @@ impl BasicPortAllocatorSession {
         now: Instant,
         id: ResolveId,
         addresses: &[IpAddr],
-        allocator: &BasicPortAllocator,
+        allocator: &mut BasicPortAllocator,
         io: &mut SessionIo<'_>,
     ) -> bool {
-        let mut io = PortIo {
-            transmits: io.transmits,
-            io_requests: io.io_requests,
-            random: io.random,
-            events: &mut self.port_events,
-        };
+        let mut io = port_io(io, allocator, &mut self.port_events);
         let taken = self.ports.values_mut().any(|port| port.handle_resolved(now, id, addresses, &mut io));
         if taken {
             self.process(allocator);
@@ -546,21 +706,30 @@ impl BasicPortAllocatorSession {
     pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
-        allocator: &BasicPortAllocator,
+        allocator: &mut BasicPortAllocator,
         io: &mut SessionIo<'_>,
     ) {
         for port in self.ports.values_mut() {
             if port.next_timeout().is_some_and(|at| at <= now) {
-                let mut io = PortIo {
-                    transmits: io.transmits,
-                    io_requests: io.io_requests,
-                    random: io.random,
-                    events: &mut self.port_events,
-                };
-                port.handle_timeout(now, &mut io);
+                port.handle_timeout(now, &mut port_io(io, allocator, &mut self.port_events));
             }
         }
         self.run(now, allocator, io);
+    }
+}
+
+/// The hands of a port, lent by its session.
+fn port_io<'a>(
+    io: &'a mut SessionIo<'_>,
+    allocator: &'a mut BasicPortAllocator,
+    events: &'a mut EventSource<PortEvent>,
+) -> PortIo<'a> {
+    PortIo {
+        transmits: io.transmits,
+        io_requests: io.io_requests,
+        random: io.random,
+        factory: allocator.factory.as_mut(),
+        events,
     }
 }
 

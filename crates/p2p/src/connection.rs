@@ -11,7 +11,7 @@ pub use stats::ConnectionStats;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use peerstack_base::{EventSource, SocketId};
+use peerstack_base::EventSource;
 use peerstack_stun::{Message, StunRequestManager, TransactionId};
 
 use crate::candidate::candidate_pair_priority;
@@ -19,6 +19,7 @@ use crate::p2p_constants::{
     CONSENT_TIMEOUT, DEFAULT_RTT, MAX_OUTSTANDING_PINGS, MAXIMUM_RTT, MIN_CONNECTION_LIFETIME, MINIMUM_RTT,
     RTT_RATIO,
 };
+use crate::packet_route::PacketRoute;
 use crate::port::PortId;
 use crate::{Candidate, CandidateType, IceConfig, IceParameters, IceRole};
 
@@ -79,7 +80,7 @@ pub(crate) struct SentPing {
 pub struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) port: PortId,
-    pub(crate) socket: SocketId,
+    pub(crate) route: PacketRoute,
     pub(crate) remote_address: SocketAddr,
     pub(crate) local: Candidate,
     pub(crate) remote: Candidate,
@@ -128,7 +129,7 @@ impl std::fmt::Debug for RemotePassword {
 pub(crate) struct NewConnection {
     pub(crate) id: ConnectionId,
     pub(crate) port: PortId,
-    pub(crate) socket: SocketId,
+    pub(crate) route: PacketRoute,
     pub(crate) remote_address: SocketAddr,
     pub(crate) local: Candidate,
     pub(crate) remote: Candidate,
@@ -141,7 +142,7 @@ impl Connection {
         Self {
             id: new.id,
             port: new.port,
-            socket: new.socket,
+            route: new.route,
             remote_address: new.remote_address,
             local: new.local,
             remote: new.remote,
@@ -538,6 +539,13 @@ impl Connection {
             self.requests.clear();
             self.set_write_state(WriteState::WriteTimeout, events);
         }
+    }
+
+    /// Gives it up because its way is barred; it is removed when its time has come (libwebrtc
+    /// `FailAndPrune`).
+    pub(crate) fn fail_and_prune(&mut self, events: &mut EventSource<ConnectionEvent>) {
+        self.state = IceCandidatePairState::Failed;
+        self.prune(events);
     }
 
     /// Gives it up for good.

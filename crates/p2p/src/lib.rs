@@ -15,9 +15,11 @@ mod ice_controller;
 mod ice_transport;
 pub mod p2p_constants;
 mod p2p_transport_channel;
+mod packet_route;
 mod port;
 mod port_allocator;
 mod transport_description;
+mod turn_port;
 mod udp_port;
 
 pub use allocation_sequence::{AllocationPhase, AllocationSequenceState};

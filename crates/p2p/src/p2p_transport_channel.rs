@@ -337,7 +337,7 @@ impl IceTransport for P2PTransportChannel {
         if self.sort_reason.is_some() || self.connection_events_seen != self.connection_events.emitted() {
             self.process(now);
         }
-        if passed { Some(datagram) } else { None }
+        passed.and_then(|range| datagram.get_mut(range))
     }
 
     fn send_with<F: FnOnce(&mut [u8]) -> usize>(
@@ -359,12 +359,16 @@ impl IceTransport for P2PTransportChannel {
             connection.stats.discarded_on_send.add(len);
             return Err(SendError::NotWritable);
         }
-        let (socket, remote) = (connection.socket, connection.remote_address);
-        match self.transmits.push_with(socket, remote, options.ecn, len, write) {
+        let route = connection.route;
+        match route.push_with(&mut self.transmits, &mut self.random, options.ecn, len, write) {
             Ok(0) => Ok(0),
             Ok(written) => {
                 connection.stats.sent.add(written);
                 connection.stats.last_packet_sent = Some(now);
+                if route.wants_channel() {
+                    let (port, remote) = (connection.port, connection.remote_address);
+                    self.bind_channel(now, port, remote);
+                }
                 Ok(written)
             }
             Err(error) => {
@@ -395,7 +399,7 @@ impl IceTransport for P2PTransportChannel {
                 random: &mut self.random,
             };
             for session in &mut self.sessions {
-                if session.session.handle_resolved(now, id, addresses, &self.allocator, &mut io) {
+                if session.session.handle_resolved(now, id, addresses, &mut self.allocator, &mut io) {
                     break;
                 }
             }
@@ -415,7 +419,7 @@ impl IceTransport for P2PTransportChannel {
     }
 
     fn owns_socket(&self, socket: SocketId) -> bool {
-        self.sessions.iter().any(|session| session.session.port_of_socket(socket).is_some())
+        self.sessions.iter().any(|session| session.session.owns_socket(socket))
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -438,7 +442,7 @@ impl IceTransport for P2PTransportChannel {
         };
         for session in &mut self.sessions {
             if session.session.next_timeout().is_some_and(|at| at <= now) {
-                session.session.handle_timeout(now, &self.allocator, &mut io);
+                session.session.handle_timeout(now, &mut self.allocator, &mut io);
             }
         }
         let due = self.rechecks.iter().find(|(at, _)| *at <= now).map(|(_, reason)| *reason);
@@ -563,7 +567,7 @@ impl IceTransport for P2PTransportChannel {
         self.process(now);
     }
 
-    fn close(&mut self, _now: Instant) {
+    fn close(&mut self, now: Instant) {
         if self.closed {
             return;
         }
@@ -572,12 +576,14 @@ impl IceTransport for P2PTransportChannel {
             self.controller.on_connection_destroyed(id);
         }
         self.connections.clear();
-        for session in &self.sessions {
-            for port in session.session.ports() {
-                self.io_requests.push_back(IoRequest::CloseSocket { id: port.socket() });
-            }
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        for mut session in self.sessions.drain(..) {
+            session.session.close(now, &mut self.allocator, &mut io);
         }
-        self.sessions.clear();
         self.ports.clear();
         self.remote_candidates.clear();
         self.resolutions.clear();
@@ -608,4 +614,4 @@ fn candidate_pair(connection: &Connection) -> CandidatePair {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

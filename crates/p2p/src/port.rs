@@ -6,16 +6,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use peerstack_base::{EventSource, IoRequest, Network, Random, ResolveId, SocketId, TransmitQueue};
+use peerstack_base::{
+    EventSource, IoRequest, Network, PacketSocketFactory, Random, ResolveId, SocketId, TransmitQueue,
+};
 use peerstack_stun::{
     AttributeType, Class, FingerprintStatus, IntegrityStatus, Message, Method, error_code, short_term_key,
 };
 
 use crate::candidate::{candidate_foundation, candidate_priority, type_preference};
 use crate::connection::ConnectionId;
+use crate::packet_route::PacketRoute;
+use crate::turn_port::TurnPort;
 use crate::udp_port::UdpPort;
 use crate::{
     Candidate, CandidateAddress, CandidateErrorEvent, CandidateType, IceProtocol, IceTransportEvent,
+    TcpCandidateType,
 };
 
 /// Names a port within its transport; rises with each one made.
@@ -47,6 +52,10 @@ pub enum PortEvent {
     Complete(PortId),
     /// It gave none and never will.
     Error(PortId),
+    /// Packets to this peer go another way from now on: a channel was bound, or will not be.
+    RouteChange(PortId, SocketAddr),
+    /// Nothing reaches this peer from here any more.
+    PeerUnreachable(PortId, SocketAddr),
 }
 peerstack_base::layer_event!(PortEvent, "peerstack::ice::port");
 
@@ -55,6 +64,7 @@ pub(crate) struct PortIo<'a> {
     pub(crate) transmits: &'a mut TransmitQueue,
     pub(crate) io_requests: &'a mut VecDeque<IoRequest>,
     pub(crate) random: &'a mut Random,
+    pub(crate) factory: &'a mut dyn PacketSocketFactory,
     pub(crate) events: &'a mut EventSource<PortEvent>,
 }
 
@@ -92,38 +102,64 @@ pub(crate) struct NewAddress {
     pub(crate) related: Option<SocketAddr>,
     pub(crate) candidate_type: CandidateType,
     pub(crate) url: Option<String>,
+    pub(crate) protocol: IceProtocol,
+    pub(crate) tcp_type: Option<TcpCandidateType>,
+    pub(crate) relay_protocol: Option<&'static str>,
+    pub(crate) relay_preference: u16,
+}
+
+impl NewAddress {
+    /// One of UDP, without a server.
+    pub(crate) fn udp(candidate_type: CandidateType, address: SocketAddr, base: SocketAddr) -> Self {
+        Self {
+            address,
+            base,
+            related: None,
+            candidate_type,
+            url: None,
+            protocol: IceProtocol::Udp,
+            tcp_type: None,
+            relay_protocol: None,
+            relay_preference: 0,
+        }
+    }
 }
 
 impl PortBase {
     /// A candidate of this port; not added to it.
     pub(crate) fn make_candidate(&self, new: NewAddress) -> Candidate {
-        let preference = type_preference(new.candidate_type, IceProtocol::Udp, None);
+        let preference = type_preference(new.candidate_type, new.protocol, new.relay_protocol);
         // The base address decides the local preference: a server-reflexive candidate of an IPv4 network is
         // as good as its network.
-        let priority =
-            candidate_priority(preference, self.network.preference, new.base.ip(), 0, self.component);
+        let priority = candidate_priority(
+            preference,
+            self.network.preference,
+            new.base.ip(),
+            new.relay_preference,
+            self.component,
+        );
         Candidate {
             foundation: candidate_foundation(
                 new.candidate_type,
                 new.base.ip(),
-                IceProtocol::Udp,
-                None,
+                new.protocol,
+                new.relay_protocol,
                 new.url.as_deref(),
             ),
             component: self.component,
-            protocol: IceProtocol::Udp,
+            protocol: new.protocol,
             priority,
             address: CandidateAddress::Ip(new.address),
             candidate_type: new.candidate_type,
             related_address: new.related,
-            tcp_type: None,
+            tcp_type: new.tcp_type,
             username_fragment: self.username_fragment.clone(),
             generation: self.generation,
             network_id: self.network.id,
             network_cost: self.network.cost(),
             adapter_type: self.network.adapter_type,
             url: new.url,
-            relay_protocol: None,
+            relay_protocol: new.relay_protocol,
         }
     }
 
@@ -136,6 +172,13 @@ impl PortBase {
 
     pub(crate) fn has_candidate(&self, address: SocketAddr) -> bool {
         self.candidates.iter().any(|candidate| candidate.address.ip() == Some(address))
+    }
+
+    /// The candidate that a connection to a peer of this family is made from.
+    pub(crate) fn candidate_of_family(&self, ipv4: bool) -> Option<&Candidate> {
+        let of_family =
+            |candidate: &&Candidate| candidate.address.ip().is_some_and(|address| address.is_ipv4() == ipv4);
+        self.candidates.iter().find(of_family)
     }
 
     pub(crate) fn complete(&mut self, events: &mut EventSource<PortEvent>) {
@@ -203,25 +246,38 @@ fn authenticate_request<'d>(message: Message<'d>, ufrag: &str, pwd: &str) -> Stu
 pub(crate) enum Port {
     /// Host and server-reflexive candidates on one UDP socket.
     Udp(UdpPort),
+    /// Relay candidates of one TURN server.
+    Turn(TurnPort),
 }
 
 impl Port {
     pub(crate) fn base(&self) -> &PortBase {
         match self {
             Self::Udp(port) => &port.base,
+            Self::Turn(port) => &port.base,
         }
     }
 
     pub(crate) fn base_mut(&mut self) -> &mut PortBase {
         match self {
             Self::Udp(port) => &mut port.base,
+            Self::Turn(port) => &mut port.base,
         }
     }
 
-    /// The socket its packets go by.
-    pub(crate) fn socket(&self) -> SocketId {
+    /// The socket its packets go by, if it has one.
+    pub(crate) fn socket(&self) -> Option<SocketId> {
         match self {
-            Self::Udp(port) => port.socket(),
+            Self::Udp(port) => Some(port.socket()),
+            Self::Turn(port) => port.socket(),
+        }
+    }
+
+    /// The way of a packet to a remote address.
+    pub(crate) fn route_to(&self, remote: SocketAddr) -> Option<PacketRoute> {
+        match self {
+            Self::Udp(port) => Some(PacketRoute::plain(port.socket(), remote)),
+            Self::Turn(port) => port.route_to(remote),
         }
     }
 
@@ -229,19 +285,23 @@ impl Port {
     pub(crate) fn prepare_address(&mut self, now: Instant, io: &mut PortIo<'_>) {
         match self {
             Self::Udp(port) => port.prepare_address(now, io),
+            Self::Turn(port) => port.prepare_address(now, io),
         }
     }
 
-    /// Takes what a server sent; `true` if it was one of this port's.
-    pub(crate) fn handle_server_packet(
-        &mut self,
-        now: Instant,
-        datagram: &[u8],
-        remote: SocketAddr,
-        io: &mut PortIo<'_>,
-    ) -> bool {
+    /// A connection to this remote address was made.
+    pub(crate) fn on_connection_created(&mut self, now: Instant, remote: SocketAddr, io: &mut PortIo<'_>) {
         match self {
-            Self::Udp(port) => port.handle_server_packet(now, datagram, remote, io),
+            Self::Udp(_) => {}
+            Self::Turn(port) => port.create_or_refresh_entry(now, remote, io),
+        }
+    }
+
+    /// Data goes to this remote address, with more around it than need be.
+    pub(crate) fn bind_channel(&mut self, now: Instant, remote: SocketAddr, io: &mut PortIo<'_>) {
+        match self {
+            Self::Udp(_) => {}
+            Self::Turn(port) => port.bind_channel(now, remote, io),
         }
     }
 
@@ -254,18 +314,21 @@ impl Port {
     ) -> bool {
         match self {
             Self::Udp(port) => port.handle_resolved(now, id, addresses, io),
+            Self::Turn(port) => port.handle_resolved(now, id, addresses, io),
         }
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         match self {
             Self::Udp(port) => port.next_timeout(),
+            Self::Turn(port) => port.next_timeout(),
         }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, io: &mut PortIo<'_>) {
         match self {
             Self::Udp(port) => port.handle_timeout(now, io),
+            Self::Turn(port) => port.handle_timeout(now, io),
         }
     }
 
@@ -273,6 +336,15 @@ impl Port {
     pub(crate) fn stop_gathering(&mut self) {
         match self {
             Self::Udp(port) => port.stop_gathering(),
+            Self::Turn(port) => port.stop_gathering(),
+        }
+    }
+
+    /// Gives back what servers hold for it.
+    pub(crate) fn release(&mut self, now: Instant, io: &mut PortIo<'_>) {
+        match self {
+            Self::Udp(_) => {}
+            Self::Turn(port) => port.release(now, io),
         }
     }
 
@@ -280,6 +352,7 @@ impl Port {
     pub(crate) fn is_compatible_address(&self, remote: &Candidate, address: SocketAddr) -> bool {
         match self {
             Self::Udp(port) => remote.protocol == IceProtocol::Udp && port.is_compatible_address(address),
+            Self::Turn(port) => remote.protocol == IceProtocol::Udp && port.is_compatible_address(address),
         }
     }
 

@@ -2,6 +2,7 @@
 //! `p2p/base/port_allocator.h`; owned by the network task.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use peerstack_base::{AdapterType, PortRange};
 use peerstack_stun::ServerUrl;
@@ -103,5 +104,9 @@ pub enum PortAllocatorSessionEvent {
     CandidatesRemoved(Vec<Candidate>),
     /// Nothing more will come.
     CandidatesAllocationDone,
+    /// Packets of a port to a remote address go another way from now on.
+    RouteChange(PortId, SocketAddr),
+    /// Nothing reaches a remote address from a port any more.
+    PeerUnreachable(PortId, SocketAddr),
 }
 peerstack_base::layer_event!(PortAllocatorSessionEvent, "peerstack::ice::gathering");

@@ -32,6 +32,8 @@ enum ServerState {
 struct StunServer {
     url: ServerUrl,
     shown: String,
+    /// A TURN server asked on the side, whose failure its own port tells.
+    quiet: bool,
     state: ServerState,
     keepalive: Option<Instant>,
 }
@@ -55,13 +57,17 @@ impl UdpPort {
         socket: SocketId,
         local: SocketAddr,
         servers: &[ServerUrl],
+        turn_servers: &[ServerUrl],
         keepalive_interval: Duration,
     ) -> Self {
-        let servers = servers
-            .iter()
-            .map(|url| StunServer {
+        let quiet = [(servers, false), (turn_servers, true)];
+        let servers = quiet
+            .into_iter()
+            .flat_map(|(urls, quiet)| urls.iter().map(move |url| (url, quiet)))
+            .map(|(url, quiet)| StunServer {
                 url: url.clone(),
-                shown: format!("{}:{}:{}", url.scheme.as_str(), url.host, url.port),
+                shown: format!("stun:{}:{}", url.host, url.port),
+                quiet,
                 state: ServerState::New,
                 keepalive: None,
             })
@@ -84,13 +90,7 @@ impl UdpPort {
 
     /// The host candidate is there at once; then the STUN servers are asked.
     pub(crate) fn prepare_address(&mut self, now: Instant, io: &mut PortIo<'_>) {
-        let host = NewAddress {
-            address: self.local,
-            base: self.local,
-            related: None,
-            candidate_type: CandidateType::Host,
-            url: None,
-        };
+        let host = NewAddress::udp(CandidateType::Host, self.local, self.local);
         self.base.add_address(host, io.events);
         if self.base.network.adapter_type == AdapterType::Cellular {
             self.keepalive_until = Some(now + p2p_constants::HIGH_COST_PORT_KEEPALIVE_LIFETIME);
@@ -211,11 +211,9 @@ impl UdpPort {
                 self.local
             };
             let srflx = NewAddress {
-                address: mapped,
-                base: self.local,
                 related: Some(related),
-                candidate_type: CandidateType::Srflx,
                 url,
+                ..NewAddress::udp(CandidateType::Srflx, mapped, self.local)
             };
             self.base.add_address(srflx, io.events);
         }
@@ -231,6 +229,9 @@ impl UdpPort {
             return;
         }
         server.state = ServerState::Done;
+        if server.quiet {
+            return self.maybe_complete(io);
+        }
         let event = CandidateErrorEvent {
             address: if self.local.ip().is_unspecified() {
                 String::new()

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use peerstack_base::{Ecn, EventSource, Random, TransmitQueue};
+use peerstack_base::{EventSource, Random, TransmitQueue};
 use peerstack_stun::{
     AttributeType, Class, GoogNetworkInfo, Message, MessageBuilder, Method, ResponseResult, StunRequest,
     TransactionId, error_code, short_term_key,
@@ -112,7 +112,7 @@ impl Connection {
         // Consent checks are spread over 0.8 to 1.2 of their interval (RFC 7675 section 5.1).
         self.interval_thousandths = 800 + random.below(401) as u32;
         while let Some(transmit) = self.requests.poll_transmit() {
-            if transmits.push(self.socket, self.remote_address, Ecn::NotEct, transmit.message).is_err() {
+            if self.route.push(transmits, random, transmit.message).is_err() {
                 tracing::debug!(target: "peerstack::ice", "a check found no room in the transmit queue");
             }
         }

@@ -65,7 +65,7 @@ pub(crate) fn connection(now: Instant, id: u32) -> Connection {
         NewConnection {
             id: ConnectionId(id),
             port: PortId(0),
-            socket: SocketId::unique(),
+            route: PacketRoute::plain(peerstack_base::SocketId::unique(), "192.0.2.2:2000".parse().unwrap()),
             remote_address: "192.0.2.2:2000".parse().unwrap(),
             local: candidate("192.0.2.1:1000", "host", 2_122_260_223, "ours"),
             remote: candidate("192.0.2.2:2000", "host", 2_122_260_223, "peer"),

@@ -3,16 +3,19 @@
 //! `p2p/base/port.cc`; runs on the network task.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use peerstack_base::{AdapterType, Ecn, PacketClass, ReceiveMeta, SocketId};
+use peerstack_base::{AdapterType, PacketClass, ReceiveMeta};
 use peerstack_stun::{Class, Message, MessageBuilder, Method, error_code, short_term_key};
 
 use super::P2PTransportChannel;
 use crate::basic_port_allocator::SessionIo;
 use crate::connection::{ConnectionId, PingOptions, PingOutcome};
 use crate::p2p_constants::{MAX_UNAUTHENTICATED_ERRORS_PER_SECOND, PING_BURST};
+use crate::packet_route::PacketRoute;
 use crate::port::{NewAddress, PortId, StunVerdict, get_stun_message};
+use crate::turn_port::TurnPacket;
 use crate::{
     Candidate, CandidateAddress, CandidateType, IceControllerView, IceProtocol, IceRole, IceSwitchReason,
 };
@@ -20,7 +23,7 @@ use crate::{
 /// Where a request came in, and what signs the answer.
 struct RequestFrom<'a> {
     port: PortId,
-    socket: SocketId,
+    route: PacketRoute,
     remote: SocketAddr,
     local_ufrag: &'a str,
     local_pwd: &'a str,
@@ -38,27 +41,53 @@ enum RoleConflict {
 }
 
 impl P2PTransportChannel {
-    /// Takes a datagram; `true` if it is data for the layer above.
-    pub(super) fn receive_datagram(&mut self, now: Instant, datagram: &[u8], meta: &ReceiveMeta) -> bool {
-        let found = self
-            .sessions
-            .iter()
-            .find_map(|session| Some((&session.session, session.session.port_of_socket(meta.socket)?)));
-        let Some((session, port_id)) = found else {
+    /// Takes a datagram; where in it data for the layer above lies, if there is any.
+    pub(super) fn receive_datagram(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        meta: &ReceiveMeta,
+    ) -> Option<Range<usize>> {
+        match self.receive_from_turn_server(now, datagram, meta) {
+            Some((_, TurnPacket::Consumed)) => {
+                self.request_sort(IceSwitchReason::Unknown);
+                return None;
+            }
+            Some((port, TurnPacket::Data(range, peer))) => {
+                let inner = datagram.get(range.clone())?;
+                return self.receive_on_port(now, inner, port, peer).then_some(range);
+            }
+            Some((_, TurnPacket::NotMine)) | None => {}
+        }
+        let found = self.sessions.iter().find_map(|session| session.session.port_of_socket(meta.socket));
+        let Some(port) = found else {
             self.discarded.unknown += 1;
-            return false;
+            return None;
         };
-        let known = session.port(port_id).and_then(|port| port.base().connections.get(&meta.remote)).copied();
-        match PacketClass::of(datagram) {
+        if PacketClass::of(datagram) == PacketClass::Stun
+            && self.receive_from_stun_server(now, datagram, port, meta.remote)
+        {
+            return None;
+        }
+        self.receive_on_port(now, datagram, port, meta.remote).then_some(0..datagram.len())
+    }
+
+    /// Takes a packet of a remote address, unwrapped where a relay wrapped it; `true` if it is data.
+    fn receive_on_port(&mut self, now: Instant, packet: &[u8], port: PortId, remote: SocketAddr) -> bool {
+        let known = self
+            .session_of_port(port)
+            .and_then(|session| session.port(port)?.base().connections.get(&remote))
+            .copied();
+        match PacketClass::of(packet) {
             PacketClass::Stun => {
-                self.receive_stun(now, datagram, port_id, known, meta);
+                self.receive_stun(now, packet, port, known, remote);
                 false
             }
             PacketClass::Unknown => {
                 self.discarded.malformed += 1;
                 false
             }
-            _ => self.receive_data(now, datagram.len(), known),
+            _ => self.receive_data(now, packet.len(), known),
         }
     }
 
@@ -87,24 +116,16 @@ impl P2PTransportChannel {
         datagram: &[u8],
         port_id: PortId,
         known: Option<ConnectionId>,
-        meta: &ReceiveMeta,
+        remote: SocketAddr,
     ) {
-        if self.receive_from_server(now, datagram, port_id, meta.remote) {
-            return;
-        }
-        let Some((ufrag, pwd)) = self.session_of_port(port_id).and_then(|session| {
-            let base = session.port(port_id)?.base();
-            Some((base.username_fragment.clone(), base.password.clone()))
+        let Some((route, ufrag, pwd)) = self.session_of_port(port_id).and_then(|session| {
+            let port = session.port(port_id)?;
+            let base = port.base();
+            Some((port.route_to(remote)?, base.username_fragment.clone(), base.password.clone()))
         }) else {
             return;
         };
-        let from = RequestFrom {
-            port: port_id,
-            socket: meta.socket,
-            remote: meta.remote,
-            local_ufrag: &ufrag,
-            local_pwd: &pwd,
-        };
+        let from = RequestFrom { port: port_id, route, remote, local_ufrag: &ufrag, local_pwd: &pwd };
         match get_stun_message(datagram, &ufrag, &pwd) {
             StunVerdict::Malformed => self.discarded.malformed += 1,
             StunVerdict::Refused(answer) => {
@@ -126,7 +147,23 @@ impl P2PTransportChannel {
         }
     }
 
-    fn receive_from_server(
+    fn receive_from_turn_server(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        meta: &ReceiveMeta,
+    ) -> Option<(PortId, TurnPacket)> {
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        self.sessions.iter_mut().find_map(|session| {
+            session.session.handle_turn_packet(now, datagram, meta, &mut self.allocator, &mut io)
+        })
+    }
+
+    fn receive_from_stun_server(
         &mut self,
         now: Instant,
         datagram: &[u8],
@@ -139,7 +176,8 @@ impl P2PTransportChannel {
             random: &mut self.random,
         };
         let consumed = self.sessions.iter_mut().any(|session| {
-            session.session.handle_server_packet(now, port_id, datagram, remote, &self.allocator, &mut io)
+            let session = &mut session.session;
+            session.handle_server_packet(now, port_id, datagram, remote, &mut self.allocator, &mut io)
         });
         if consumed {
             self.request_sort(IceSwitchReason::Unknown);
@@ -317,17 +355,16 @@ impl P2PTransportChannel {
             return;
         };
         let base = port.base_mut();
-        let Some(host) = base.candidates.first().and_then(|host| host.address.ip()) else { return };
+        let Some(host) = base.candidate_of_family(mapped.is_ipv4()).and_then(|host| host.address.ip()) else {
+            return;
+        };
         let found = base.candidates.iter().find(|candidate| candidate.address.ip() == Some(mapped));
         let candidate = match found {
             Some(candidate) => candidate.clone(),
             None => {
                 let mut candidate = base.make_candidate(NewAddress {
-                    address: mapped,
-                    base: host,
                     related: Some(host),
-                    candidate_type: CandidateType::Prflx,
-                    url: None,
+                    ..NewAddress::udp(CandidateType::Prflx, mapped, host)
                 });
                 candidate.priority = priority;
                 // Bounded: symmetric NATs give one address a peer, and the peer has signed for it.
@@ -347,7 +384,7 @@ impl P2PTransportChannel {
         builder.add_xor_mapped_address(from.remote);
         builder.integrity(short_term_key(from.local_pwd)).fingerprint();
         let response = builder.finish();
-        if self.transmits.push(from.socket, from.remote, Ecn::NotEct, &response).is_err() {
+        if from.route.push(&mut self.transmits, &mut self.random, &response).is_err() {
             tracing::debug!(target: "peerstack::ice", "a response found no room in the transmit queue");
         }
     }
@@ -387,7 +424,7 @@ impl P2PTransportChannel {
         }
         builder.fingerprint();
         let response = builder.finish();
-        if self.transmits.push(from.socket, from.remote, Ecn::NotEct, &response).is_err() {
+        if from.route.push(&mut self.transmits, &mut self.random, &response).is_err() {
             tracing::debug!(target: "peerstack::ice", "an error found no room in the transmit queue");
         }
     }

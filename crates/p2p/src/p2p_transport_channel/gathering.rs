@@ -1,6 +1,7 @@
 //! Sessions of gathering and what they tell. Answers to `MaybeStartGathering`, `OnPortReady` and
 //! `OnCandidatesReady` of libwebrtc's `p2p/base/p2p_transport_channel.cc`; runs on the network task.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{P2PTransportChannel, Session};
@@ -29,6 +30,7 @@ impl P2PTransportChannel {
             while session.events.try_next().is_some() {}
         }
         let pruned: Vec<PortId> = std::mem::take(&mut self.ports);
+        pruned.iter().for_each(|port| self.update_routes(*port));
         self.mark_port_pruned(&pruned);
         self.local_candidates.clear();
         let mut session = BasicPortAllocatorSession::new(
@@ -48,7 +50,7 @@ impl P2PTransportChannel {
         };
         session.start_getting_ports(now, &mut self.allocator, &mut io);
         self.sessions.push(Session { session, events });
-        self.remove_dead_sessions();
+        self.remove_dead_sessions(now);
     }
 
     fn mark_port_pruned(&mut self, ports: &[PortId]) {
@@ -60,11 +62,16 @@ impl P2PTransportChannel {
     }
 
     /// Removes ports that are pruned and without connections, and old sessions without ports.
-    pub(super) fn remove_dead_sessions(&mut self) {
+    pub(super) fn remove_dead_sessions(&mut self, now: Instant) {
         let last = self.sessions.len().saturating_sub(1);
         let mut index = 0;
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
         self.sessions.retain_mut(|session| {
-            session.session.remove_dead_ports(&mut self.io_requests);
+            session.session.remove_dead_ports(now, &mut self.allocator, &mut io);
             let keep = index == last || !session.session.is_empty();
             index += 1;
             keep
@@ -86,7 +93,7 @@ impl P2PTransportChannel {
             PortAllocatorSessionEvent::PortsPruned(ports) => {
                 self.ports.retain(|port| !ports.contains(port));
                 self.mark_port_pruned(&ports);
-                self.remove_dead_sessions();
+                self.remove_dead_sessions(now);
                 self.request_sort(IceSwitchReason::Unknown);
             }
             PortAllocatorSessionEvent::CandidatesReady(candidates) if newest => {
@@ -107,22 +114,63 @@ impl P2PTransportChannel {
                 self.set_gathering_state(IceGatheringState::Complete);
             }
             PortAllocatorSessionEvent::CandidatesAllocationDone => {}
+            PortAllocatorSessionEvent::RouteChange(port, _) => self.update_routes(port),
+            PortAllocatorSessionEvent::PeerUnreachable(port, remote) => {
+                self.on_peer_unreachable(port, remote);
+            }
+        }
+    }
+
+    /// Connections of a port send the way it says now.
+    fn update_routes(&mut self, port: PortId) {
+        let session = self.sessions.iter().find(|session| session.session.port(port).is_some());
+        let Some(port) = session.and_then(|session| session.session.port(port)) else { return };
+        for (remote, id) in &port.base().connections {
+            if let (Some(route), Some(connection)) = (port.route_to(*remote), self.connections.get_mut(id)) {
+                connection.route = route;
+            }
+        }
+        self.request_sort(IceSwitchReason::Unknown);
+    }
+
+    /// A relay will not carry anything to this peer (U08).
+    fn on_peer_unreachable(&mut self, port: PortId, remote: SocketAddr) {
+        let id = self
+            .session_of_port(port)
+            .and_then(|session| session.port(port)?.base().connections.get(&remote))
+            .copied();
+        if let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) {
+            connection.fail_and_prune(&mut self.connection_events);
+        }
+    }
+
+    /// Data went by a port with more around it than need be.
+    pub(super) fn bind_channel(&mut self, now: Instant, port: PortId, remote: SocketAddr) {
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        for session in &mut self.sessions {
+            session.session.bind_channel(now, port, remote, &mut self.allocator, &mut io);
         }
     }
 
     /// A port can be paired: with every remote candidate there is.
     fn on_port_ready(&mut self, now: Instant, port: PortId) {
         self.ports.push(port);
-        let remotes: Vec<_> = self.remote_candidates.iter().map(|known| known.candidate.clone()).collect();
-        for remote in remotes {
-            self.create_connection(now, port, &remote);
+        for remote in self.remote_candidates.clone() {
+            self.pair(now, port, &remote);
         }
         self.request_sort(IceSwitchReason::NewConnectionFromLocalCandidate);
     }
 
-    /// A strong pair ends gathering (G40).
+    /// A strong pair of the newest generation ends gathering (G40).
     pub(super) fn maybe_stop_port_allocator_sessions(&mut self) {
-        let strong = self.selected_connection().is_some_and(|connection| !connection.weak());
+        let newest = self.sessions.last().map_or(0, |session| session.session.generation);
+        let strong = self
+            .selected_connection()
+            .is_some_and(|connection| !connection.weak() && connection.local.generation >= newest);
         if !strong || self.config.gather_after_connected {
             return;
         }

@@ -8,15 +8,18 @@ use std::time::Instant;
 use peerstack_base::{IoRequest, ResolveId};
 
 use super::P2PTransportChannel;
+use crate::basic_port_allocator::SessionIo;
 use crate::connection::{Connection, ConnectionId, NewConnection};
 use crate::p2p_constants::{MAX_CONNECTIONS, MAX_PENDING_RESOLUTIONS, MAX_REMOTE_CANDIDATES};
-use crate::port::{PortId, PortState};
+use crate::port::{Port, PortId, PortState};
 use crate::{Candidate, CandidateAddress, CandidateFilter, IceParameters, IceSwitchReason};
 
 /// A candidate of the peer that ports to come are paired with.
 #[derive(Debug, Clone)]
 pub(super) struct RemoteCandidate {
     pub(super) candidate: Candidate,
+    /// Its address came out of a look-up: a relay shall not learn it (C31).
+    pub(super) resolved: bool,
 }
 
 /// A candidate whose name is being looked up.
@@ -88,7 +91,7 @@ impl P2PTransportChannel {
             candidate.generation = 0;
         }
         match &candidate.address {
-            CandidateAddress::Ip(_) => self.finish_adding_remote_candidate(now, candidate),
+            CandidateAddress::Ip(_) => self.finish_adding_remote_candidate(now, candidate, false),
             CandidateAddress::Name(name, _) => {
                 let name = name.clone();
                 self.resolve_remote_candidate(name, candidate);
@@ -136,7 +139,7 @@ impl P2PTransportChannel {
                 return;
             }
         }
-        self.finish_adding_remote_candidate(now, candidate);
+        self.finish_adding_remote_candidate(now, candidate, true);
     }
 
     fn has_port_of_family(&self, ipv4: bool) -> bool {
@@ -146,19 +149,32 @@ impl P2PTransportChannel {
         })
     }
 
-    fn finish_adding_remote_candidate(&mut self, now: Instant, candidate: Candidate) {
+    fn finish_adding_remote_candidate(&mut self, now: Instant, candidate: Candidate, resolved: bool) {
         // What was learned from a check is signalled now: its type becomes the signalled one (C21).
         for connection in self.connections.values_mut() {
             connection.maybe_update_peer_reflexive_candidate(&candidate);
         }
+        let known = RemoteCandidate { candidate, resolved };
         for port in self.ports.clone() {
-            self.create_connection(now, port, &candidate);
+            self.pair(now, port, &known);
         }
-        self.remember_remote_candidate(candidate);
+        self.remember_remote_candidate(known);
         self.request_sort(IceSwitchReason::NewConnectionFromRemoteCandidate);
     }
 
-    fn remember_remote_candidate(&mut self, candidate: Candidate) {
+    /// Makes the connection of a port and a signalled candidate, if they fit.
+    pub(super) fn pair(&mut self, now: Instant, port: PortId, remote: &RemoteCandidate) {
+        let relayed = self
+            .session_of_port(port)
+            .and_then(|session| session.port(port))
+            .is_some_and(|port| matches!(port, Port::Turn(_)));
+        if !(remote.resolved && relayed) {
+            self.create_connection(now, port, &remote.candidate);
+        }
+    }
+
+    fn remember_remote_candidate(&mut self, remote: RemoteCandidate) {
+        let candidate = &remote.candidate;
         // Those of earlier generations are of no use to ports to come.
         let oldest = candidate.generation.min(self.remote_generation());
         self.remote_candidates.retain(|known| known.candidate.generation >= oldest);
@@ -171,7 +187,7 @@ impl P2PTransportChannel {
             return;
         }
         if self.remote_candidates.len() < MAX_REMOTE_CANDIDATES {
-            self.remote_candidates.push(RemoteCandidate { candidate });
+            self.remote_candidates.push(remote);
         } else {
             self.discarded.over_limit += 1;
         }
@@ -190,7 +206,7 @@ impl P2PTransportChannel {
         if !port.is_compatible_address(remote, address) {
             return None;
         }
-        let socket = port.socket();
+        let route = port.route_to(address)?;
         let base = port.base_mut();
         let existing = base.connections.get(&address).and_then(|id| self.connections.get(id));
         if let Some(existing) = existing {
@@ -204,7 +220,7 @@ impl P2PTransportChannel {
             self.discarded.over_limit += 1;
             return None;
         }
-        let local = base.candidates.first()?.clone();
+        let local = base.candidate_of_family(address.is_ipv4()).or(base.candidates.first())?.clone();
         let id = ConnectionId(self.next_connection);
         let replaced = base.connections.insert(address, id);
         let any_network = base.network.best_ip().is_none_or(|ip| ip.is_unspecified());
@@ -216,7 +232,7 @@ impl P2PTransportChannel {
             NewConnection {
                 id,
                 port: port_id,
-                socket,
+                route,
                 remote_address: address,
                 local,
                 remote: remote.clone(),
@@ -237,6 +253,14 @@ impl P2PTransportChannel {
         self.connections.insert(id, connection);
         self.controller.add_connection(id);
         self.had_connection = true;
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        for session in &mut self.sessions {
+            session.session.on_connection_created(now, port_id, address, &mut self.allocator, &mut io);
+        }
         Some(id)
     }
 }

@@ -71,7 +71,7 @@ impl P2PTransportChannel {
         for id in ids {
             self.remove_connection(now, id);
         }
-        self.remove_dead_sessions();
+        self.remove_dead_sessions(now);
     }
 
     /// The controlling side nominated a connection.
@@ -153,7 +153,7 @@ impl P2PTransportChannel {
                 local_network_id: connection.local.network_id,
                 remote_network_id: connection.remote.network_id,
                 adapter_type: connection.local.adapter_type,
-                packet_overhead: ip_header + 8,
+                packet_overhead: ip_header + 8 + connection.route.overhead(),
                 relayed: connection.local.candidate_type == CandidateType::Relay
                     || connection.remote.candidate_type == CandidateType::Relay,
                 local_ip: local_ip.filter(|_| connection.local.adapter_type != AdapterType::Any),
@@ -190,7 +190,7 @@ impl P2PTransportChannel {
 
     pub(super) fn on_connection_destroyed(&mut self, now: Instant, id: ConnectionId) {
         self.remove_connection(now, id);
-        self.remove_dead_sessions();
+        self.remove_dead_sessions(now);
         self.request_sort(IceSwitchReason::ConnectStateChange);
     }
 

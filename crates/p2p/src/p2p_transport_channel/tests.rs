@@ -2,7 +2,7 @@
 
 mod connecting;
 mod gathering;
-mod harness;
+pub(crate) mod harness;
 mod lifetime;
 mod nat;
 mod stun;

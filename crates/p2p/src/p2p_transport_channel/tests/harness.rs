@@ -15,38 +15,38 @@ use peerstack_netsim::{Host, Lab, LinkConfig, addr, ip};
 use super::super::*;
 use crate::CandidateType;
 
-pub(super) fn ms(millis: u64) -> Duration {
+pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// An arbitrary origin of time.
 #[expect(clippy::disallowed_methods, reason = "tests count from an arbitrary origin")]
-pub(super) fn origin() -> Instant {
+pub(crate) fn origin() -> Instant {
     Instant::now()
 }
 
 /// One end: a host with a transport, its sockets and what it told.
-pub(super) struct Peer {
-    pub(super) host: Host,
-    pub(super) channel: P2PTransportChannel,
+pub(crate) struct Peer {
+    pub(crate) host: Host,
+    pub(crate) channel: P2PTransportChannel,
     receiver: EventReceiver<IceTransportEvent>,
     sockets: BTreeMap<SocketId, Box<dyn AsyncUdpSocket>>,
-    pub(super) events: Vec<(Duration, IceTransportEvent)>,
-    pub(super) data: Vec<Vec<u8>>,
+    pub(crate) events: Vec<(Duration, IceTransportEvent)>,
+    pub(crate) data: Vec<Vec<u8>>,
     /// Candidates that were not signalled yet.
-    pub(super) outbox: Vec<Candidate>,
-    pub(super) names: BTreeMap<String, Vec<IpAddr>>,
-    pub(super) resolutions: Vec<(ResolveId, String)>,
-    pub(super) hold_resolutions: bool,
-    pub(super) parameters: IceParameters,
+    pub(crate) outbox: Vec<Candidate>,
+    pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
+    pub(crate) resolutions: Vec<(ResolveId, String)>,
+    pub(crate) hold_resolutions: bool,
+    pub(crate) parameters: IceParameters,
     /// Whether role conflicts are acted on.
-    pub(super) follow_roles: bool,
+    pub(crate) follow_roles: bool,
     /// Datagrams that are to be looked at instead of sent, if set.
-    pub(super) sent: Option<Vec<(SocketAddr, Vec<u8>)>>,
+    pub(crate) sent: Option<Vec<(SocketAddr, Vec<u8>)>>,
 }
 
 impl Peer {
-    pub(super) fn new(
+    pub(crate) fn new(
         host: Host,
         name: &str,
         seed: u64,
@@ -76,7 +76,7 @@ impl Peer {
         }
     }
 
-    pub(super) fn gather(&mut self, now: Instant) {
+    pub(crate) fn gather(&mut self, now: Instant) {
         self.channel.set_ice_parameters(self.parameters.clone());
         self.channel.maybe_start_gathering(now);
     }
@@ -183,18 +183,18 @@ impl Peer {
         any
     }
 
-    pub(super) fn send(&mut self, now: Instant, data: &[u8]) -> Result<usize, SendError> {
+    pub(crate) fn send(&mut self, now: Instant, data: &[u8]) -> Result<usize, SendError> {
         self.channel.send_with(now, &PacketOptions::default(), data.len(), |slot| {
             slot.copy_from_slice(data);
             data.len()
         })
     }
 
-    pub(super) fn socket_ids(&self) -> Vec<SocketId> {
+    pub(crate) fn socket_ids(&self) -> Vec<SocketId> {
         self.sockets.keys().copied().collect()
     }
 
-    pub(super) fn states(&self) -> Vec<IceTransportState> {
+    pub(crate) fn states(&self) -> Vec<IceTransportState> {
         let state = |event: &IceTransportEvent| match event {
             IceTransportEvent::StateChange(state) => Some(*state),
             _ => None,
@@ -202,39 +202,39 @@ impl Peer {
         self.events.iter().filter_map(|(_, event)| state(event)).collect()
     }
 
-    pub(super) fn when(&self, wanted: impl Fn(&IceTransportEvent) -> bool) -> Option<Duration> {
+    pub(crate) fn when(&self, wanted: impl Fn(&IceTransportEvent) -> bool) -> Option<Duration> {
         self.events.iter().find(|(_, event)| wanted(event)).map(|(at, _)| *at)
     }
 
-    pub(super) fn count(&self, wanted: impl Fn(&IceTransportEvent) -> bool) -> usize {
+    pub(crate) fn count(&self, wanted: impl Fn(&IceTransportEvent) -> bool) -> usize {
         self.events.iter().filter(|(_, event)| wanted(event)).count()
     }
 
-    pub(super) fn selected_types(&self) -> Option<(CandidateType, CandidateType)> {
+    pub(crate) fn selected_types(&self) -> Option<(CandidateType, CandidateType)> {
         self.channel
             .selected_candidate_pair()
             .map(|pair| (pair.local.candidate_type, pair.remote.candidate_type))
     }
 }
 
-pub(super) fn new_parameters(random: &mut Random) -> IceParameters {
+pub(crate) fn new_parameters(random: &mut Random) -> IceParameters {
     IceParameters { ufrag: random.ice_string(4), pwd: random.ice_string(24), renomination: false }
 }
 
 /// Two peers and the network between them.
-pub(super) struct Pair {
-    pub(super) lab: Lab,
-    pub(super) a: Peer,
-    pub(super) b: Peer,
-    pub(super) now: Instant,
+pub(crate) struct Pair {
+    pub(crate) lab: Lab,
+    pub(crate) a: Peer,
+    pub(crate) b: Peer,
+    pub(crate) now: Instant,
     start: Instant,
     /// Whether candidates travel to the other side as they come.
-    pub(super) trickle: bool,
+    pub(crate) trickle: bool,
 }
 
 impl Pair {
     /// `a` controls.
-    pub(super) fn new(lab: Lab, mut a: Peer, mut b: Peer) -> Self {
+    pub(crate) fn new(lab: Lab, mut a: Peer, mut b: Peer) -> Self {
         a.channel.set_ice_role(IceRole::Controlling);
         b.channel.set_ice_role(IceRole::Controlled);
         let now = lab.now();
@@ -242,11 +242,11 @@ impl Pair {
     }
 
     /// Two hosts in the open, 10 ms from the middle each: 40 ms round trip.
-    pub(super) fn open(seed: u64) -> Self {
+    pub(crate) fn open(seed: u64) -> Self {
         Self::open_with(seed, |_| {}, |_| {})
     }
 
-    pub(super) fn open_with(
+    pub(crate) fn open_with(
         seed: u64,
         configure_a: impl FnOnce(&mut P2PTransportChannelConfig),
         configure_b: impl FnOnce(&mut P2PTransportChannelConfig),
@@ -262,26 +262,26 @@ impl Pair {
         Self::new(lab, a, b)
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.now - self.start
     }
 
     /// Tells each side the other's parameters.
-    pub(super) fn exchange_parameters(&mut self) {
+    pub(crate) fn exchange_parameters(&mut self) {
         let (a, b) = (self.a.parameters.clone(), self.b.parameters.clone());
         self.a.channel.set_remote_ice_parameters(self.now, b);
         self.b.channel.set_remote_ice_parameters(self.now, a);
     }
 
     /// Both gather and know each other's parameters.
-    pub(super) fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.a.gather(self.now);
         self.b.gather(self.now);
         self.exchange_parameters();
     }
 
     /// Lets everything that is due now happen.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for _ in 0..1000 {
             self.lab.advance(self.now);
             let elapsed = self.elapsed();
@@ -305,7 +305,7 @@ impl Pair {
     }
 
     /// Passes virtual time until `done`, or until `limit` has passed.
-    pub(super) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+    pub(crate) fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
         let end = self.now + limit;
         loop {
             self.settle();
@@ -323,22 +323,22 @@ impl Pair {
         }
     }
 
-    pub(super) fn run_for(&mut self, time: Duration) {
+    pub(crate) fn run_for(&mut self, time: Duration) {
         self.run_until(time, |_| false);
     }
 
-    pub(super) fn both_connected(&self) -> bool {
+    pub(crate) fn both_connected(&self) -> bool {
         self.a.channel.writable() && self.b.channel.writable()
     }
 
     /// Starts and connects.
-    pub(super) fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         self.start();
         assert!(self.run_until(ms(5000), Self::both_connected), "not connected");
     }
 
     /// Packets each way arrive, once and unchanged.
-    pub(super) fn exchange_data(&mut self) {
+    pub(crate) fn exchange_data(&mut self) {
         let (at_a, at_b) = (self.a.data.len(), self.b.data.len());
         for number in 0..10u8 {
             let packet = [&[128, 96, 0, number][..], &[7; 32]].concat();
@@ -350,7 +350,7 @@ impl Pair {
     }
 }
 
-pub(super) fn candidate(text: &str, priority: u32) -> Candidate {
+pub(crate) fn candidate(text: &str, priority: u32) -> Candidate {
     let address: SocketAddr = addr(text);
     Candidate::parse(&format!(
         "candidate:1 1 udp {priority} {} {} typ host generation 0",

@@ -1,0 +1,4 @@
+//! A port against a server of the virtual network, and against forged and refusing ones.
+
+mod client;
+mod transport;
