@@ -38,8 +38,9 @@ pub(crate) async fn echo_channel(channel: DataChannel, counters: Arc<Counters>) 
                 waiting.push(message);
             }
             Some(DataChannelEvent::BufferedAmountLow) => {}
+            // A browser that leaves aborts the association: an end like another.
             Some(DataChannelEvent::Error(error)) => {
-                warn!(label = channel.label(), %error, "data channel broke")
+                info!(label = channel.label(), %error, "data channel broke")
             }
             Some(DataChannelEvent::Closed) | None => break,
             Some(_) => continue,

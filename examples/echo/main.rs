@@ -31,6 +31,7 @@ mod self_test;
 mod server;
 mod stats;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +57,8 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env();
     let default = if args.mode == Mode::Serve { "warn,echo=info" } else { "error" };
     let filter = filter.unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match args.mode.clone() {
         Mode::Help | Mode::Serve => serve(args).await,
         Mode::SelfTest => self_test::run(args).await,

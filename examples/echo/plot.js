@@ -101,7 +101,9 @@ export function bits(perSecond) {
   return [(perSecond / 1e3).toFixed(perSecond < 1e4 ? 1 : 0), 'kbit/s'];
 }
 
+// Browsers measure in whole milliseconds.
 export function milliseconds(value) {
+  if (value < 1) return ['< 1', 'ms'];
   return [value.toFixed(value < 10 ? 1 : 0), 'ms'];
 }
 

@@ -1,5 +1,7 @@
 // What the browser and the server say of the connection, in one form.
 
+import { milliseconds } from './plot.js';
+
 const VERSIONS = { FEFF: 'DTLS 1.0', FEFD: 'DTLS 1.2', FEFC: 'DTLS 1.3' };
 
 // Reads RTCPeerConnection.getStats() into one flat object.
@@ -38,6 +40,10 @@ export async function readBrowser(pc) {
     mediaReceived: (videoIn.bytesReceived ?? 0) + (audioIn.bytesReceived ?? 0),
     videoCodec: byId.get(videoOut.codecId ?? videoIn.codecId)?.mimeType,
     audioCodec: byId.get(audioOut.codecId ?? audioIn.codecId)?.mimeType,
+    framesEncoded: videoOut.framesEncoded,
+    framesDecoded: videoIn.framesDecoded,
+    levelSent: (byId.get(audioOut.mediaSourceId) ?? of('media-source', 'audio'))?.audioLevel,
+    levelBack: audioIn.audioLevel,
     videoOut, videoIn, audioIn, audioOut,
     messagesSent: sum('messagesSent'),
     messagesReceived: sum('messagesReceived'),
@@ -70,12 +76,14 @@ function address(entry) {
 // May break behind each underscore.
 const broken = (value) => show(value).replaceAll('_', '_\u200b');
 const show = (value) => (value === undefined || value === null || value === '' ? dash : String(value));
-const trip = (value) => (value === undefined || value === null ? dash : `${value.toFixed(value < 10 ? 1 : 0)} ms`);
+const trip = (value) => (value === undefined || value === null ? dash : milliseconds(value).join(' '));
+const level = (value) => (value === undefined || value === null ? undefined : `${Math.round(value * 100)} %`);
 const amount = (value) => (value === undefined || value === null ? dash : number.format(value));
 const short = (mime) => mime?.split('/')[1];
 const good = (state) => (state === 'connected' || state === 'completed' ? 'good' : state === 'failed' ? 'bad' : '');
 
-// The rows of the table: [name, browser, server, class of browser, class of server].
+// The rows of the table: [name, browser, server, class of browser, class of server]. Browsers measure the sound that comes
+// back only while it is played.
 export function facts(browser, server) {
   const b = browser ?? {};
   const s = server ?? {};
@@ -91,7 +99,8 @@ export function facts(browser, server) {
     ['DTLS', joined(b.tlsVersion ?? b.dtlsState, b.dtlsRole), joined(st.tls_version ?? st.dtls_state, st.dtls_role)],
     ['DTLS cipher', broken(b.dtlsCipher), broken(st.dtls_cipher)],
     ['SRTP', broken(b.srtpCipher?.replace(/^SRTP_/, '')), broken(st.srtp_cipher?.replace(/^SRTP_/, ''))],
-    ['Codecs', [short(b.videoCodec), short(b.audioCodec)].filter(Boolean).join(', ') || dash, dash],
+    ['Codecs', [short(b.videoCodec), short(b.audioCodec)].filter(Boolean).join(', ') || dash, s.echo ? 'passed through' : dash],
+    ['Sound level', counted([level(b.levelSent), 'sent'], [b.listening ? level(b.levelBack) : undefined, 'back']), s.echo ? 'passed through' : dash],
     ['Sent', bytes(b.bytesSent), bytes(st.bytes_sent)],
     ['Received', bytes(b.bytesReceived), bytes(st.bytes_received)],
     ['Messages', counted([b.messagesSent, 'out'], [b.messagesReceived, 'in']),
@@ -105,7 +114,7 @@ export function facts(browser, server) {
 
 function counted(...pairs) {
   const known = pairs.filter(([value]) => value !== undefined && value !== null);
-  return known.map(([value, word]) => `${amount(value)} ${word}`).join(', ') || dash;
+  return known.map(([value, word]) => `${typeof value === 'number' ? amount(value) : value} ${word}`).join(', ') || dash;
 }
 
 function joined(...parts) {

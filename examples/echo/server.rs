@@ -25,12 +25,24 @@ const MAX_BODY: usize = 256 << 10;
 /// A request takes no longer, gathering included.
 const REQUEST: Duration = Duration::from_secs(20);
 
-const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-const PLOT: &str = include_str!("plot.js");
-const SOURCE: &str = include_str!("source.js");
-const REPORT: &str = include_str!("report.js");
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The page: path, type, text.
+const PAGE: [(&str, &str, &str); 11] = [
+    ("/", HTML, include_str!("page.html")),
+    ("/page.css", CSS, include_str!("page.css")),
+    ("/page.js", JAVASCRIPT, include_str!("page.js")),
+    ("/session.js", JAVASCRIPT, include_str!("session.js")),
+    ("/source.js", JAVASCRIPT, include_str!("source.js")),
+    ("/protocol.js", JAVASCRIPT, include_str!("protocol.js")),
+    ("/failures.js", JAVASCRIPT, include_str!("failures.js")),
+    ("/lines.js", JAVASCRIPT, include_str!("lines.js")),
+    ("/report.js", JAVASCRIPT, include_str!("report.js")),
+    ("/plot.js", JAVASCRIPT, include_str!("plot.js")),
+    ("/view.js", JAVASCRIPT, include_str!("view.js")),
+];
 
 /// Nothing from elsewhere: the page is all here.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -86,14 +98,10 @@ pub(crate) async fn serve(listener: TcpListener, hub: Arc<Hub>) -> Result<(), St
 }
 
 fn router(hub: Arc<Hub>) -> Router {
-    Router::new()
-        .route("/", get(async || asset("text/html; charset=utf-8", PAGE)))
-        .route("/page.css", get(async || asset("text/css; charset=utf-8", STYLE)))
-        .route("/page.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/plot.js", get(async || asset("text/javascript; charset=utf-8", PLOT)))
-        .route("/source.js", get(async || asset("text/javascript; charset=utf-8", SOURCE)))
-        .route("/report.js", get(async || asset("text/javascript; charset=utf-8", REPORT)))
-        .route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
+    let page = PAGE.into_iter().fold(Router::new(), |router, (path, content_type, text)| {
+        router.route(path, get(async move || asset(content_type, text)))
+    });
+    page.route("/favicon.ico", get(async || StatusCode::NO_CONTENT))
         .route("/config", get(config))
         .route("/offer", post(offer))
         .route("/session", post(session))
@@ -149,9 +157,7 @@ impl IntoResponse for HubError {
             }
             Self::Full(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
-                format!(
-                    "The server has {limit} peers already, as many as --max-peers allows. Try again later."
-                ),
+                format!("The server has as many peers as --max-peers allows ({limit}). Try again later."),
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "There is no such peer.".to_owned()),
             Self::Gone(reason) => (StatusCode::GONE, format!("The peer has ended: {reason}")),
@@ -282,14 +288,16 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_from_elsewhere() {
-        for text in [PAGE, STYLE, SCRIPT, PLOT, SOURCE, REPORT] {
-            for line in
-                text.lines().filter(|line| !line.contains("xmlns") && !line.contains("w3.org/2000/svg"))
-            {
-                assert!(!line.contains("https://") && !line.contains("http://"), "{line}");
+        for (path, _, text) in PAGE {
+            for line in text.lines().filter(|line| !line.contains("w3.org/2000/svg")) {
+                assert!(!line.contains("https://") && !line.contains("http://"), "{path}: {line}");
+            }
+            assert!(!text.contains("style=") && !text.contains("onclick="), "{path}: the policy forbids both");
+            for import in text.lines().filter_map(|line| line.split_once(" from './")) {
+                let name = import.1.trim_end_matches("';");
+                assert!(PAGE.iter().any(|(path, ..)| path[1..] == *name), "{path} imports {name}");
             }
         }
-        assert!(!PAGE.contains("style=") && !PAGE.contains("onclick"), "the policy forbids both");
     }
 
     #[test]
