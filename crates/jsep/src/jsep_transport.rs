@@ -10,9 +10,11 @@ mod rtp_transport_kind;
 use std::time::Instant;
 
 use peerstack_base::{EventReceiver, IoRequest, ReceiveMeta};
-use peerstack_dtls::{DtlsFingerprint, DtlsRole, DtlsTransportEvent, DtlsTransportInternal};
-use peerstack_p2p::{Candidate, IceMode, IceParameters, IceTransport, IceTransportEvent};
-use peerstack_rtp_transport::{Received, RtpTransportEvent, RtpTransportInternal, SinkId};
+use peerstack_dtls::{DtlsFingerprint, DtlsRole, DtlsTransport, DtlsTransportEvent, DtlsTransportInternal};
+use peerstack_p2p::{
+    Candidate, IceMode, IceParameters, IceTransport, IceTransportEvent, P2PTransportChannel,
+};
+use peerstack_rtp_transport::{DtlsSrtpTransport, Received, RtpTransportEvent, RtpTransportInternal, SinkId};
 use peerstack_sctp::{SctpTransport, SctpTransportEvent};
 
 pub(crate) use dtls_role::answer_setup;
@@ -20,6 +22,9 @@ use dtls_role::negotiate_dtls_role;
 pub use rtp_transport_kind::{RtpProtection, RtpTransportKind};
 
 use crate::{JsepError, TransportDescription};
+
+/// The layers of production in one type: RTP over SRTP, its keys from DTLS, over ICE.
+pub type BundledTransport = DtlsSrtpTransport<DtlsTransport<P2PTransportChannel>>;
 
 /// What offer and answer agree on of DTLS: given to the DtlsTransport once both are known.
 #[derive(Debug, Clone, PartialEq, Eq)]

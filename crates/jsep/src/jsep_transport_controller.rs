@@ -232,6 +232,14 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         self.emit_aggregates(before, now);
     }
 
+    /// Before the first candidate, and also where a transport is done at once.
+    fn tell_gathering(&mut self) {
+        if self.aggregates.gathering != IceGatheringState::Gathering {
+            self.aggregates.gathering = IceGatheringState::Gathering;
+            self.events.emit(JsepTransportControllerEvent::IceGatheringState(IceGatheringState::Gathering));
+        }
+    }
+
     fn emit_aggregates(&mut self, before: AggregateStates, now: AggregateStates) {
         use JsepTransportControllerEvent as Event;
         if before.legacy_ice_connection != now.legacy_ice_connection {

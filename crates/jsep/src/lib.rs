@@ -24,7 +24,7 @@ pub use codec::{
     ABS_SEND_TIME_URI, AUDIO_LEVEL_URI, Codec, FeedbackParam, MID_URI, REPAIRED_RID_URI, RID_URI,
     default_audio_codecs, default_header_extensions, default_video_codecs,
 };
-pub use jsep_transport::{JsepTransport, RtpProtection, RtpTransportKind};
+pub use jsep_transport::{BundledTransport, JsepTransport, RtpProtection, RtpTransportKind};
 pub use jsep_transport_collection::TransportId;
 pub use jsep_transport_controller::{
     CreateTransport, IceConnectionState, IceGatheringState, JsepError, JsepTransportController,

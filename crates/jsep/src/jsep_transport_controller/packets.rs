@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use peerstack_base::{IoRequest, PacketOptions, ReceiveMeta, ResolveId, SendError, SocketId, TransmitQueue};
 use peerstack_dtls::{DtlsTransportEvent, DtlsTransportInternal};
-use peerstack_p2p::{IceTransport, IceTransportEvent};
+use peerstack_p2p::{IceGatheringState as TransportGatheringState, IceTransport, IceTransportEvent};
 use peerstack_rtp_transport::{
     Received, RtpExtensionType, RtpPacket, RtpTransportEvent, RtpTransportInternal, SinkId, StreamId,
     UnDemuxablePacket,
@@ -300,6 +300,9 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             }
             IceTransportEvent::GatheringStateChange(state) => {
                 self.events.emit(Event::IceTransportGatheringState { mid, mline_index, state });
+                if state == TransportGatheringState::Gathering {
+                    self.tell_gathering();
+                }
             }
             // DTLS and RTP above listen to these themselves; a role conflict was noted by the caller.
             _ => {}

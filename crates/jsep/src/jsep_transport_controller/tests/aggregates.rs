@@ -149,7 +149,7 @@ fn removing_the_last_incomplete_transport_moves_the_aggregates() {
     test.ice("1").set_gathering_state(TransportGatheringState::Gathering);
     test.dtls("0").set_state(DtlsTransportState::Connected);
     test.dtls("0").set_writable(true);
-    assert_eq!(test.turn(), ["ice checking", "connection connecting", "gathering gathering"]);
+    assert_eq!(test.turn(), ["gathering gathering", "ice checking", "connection connecting"]);
     test.set_remote(SdpType::Answer, &peer("0:a 1:v", &["0 1"], ConnectionRole::Active)).unwrap();
     let expected = ["legacy connected", "ice connected", "connection connected", "gathering complete"];
     assert_eq!(test.turn(), expected);
@@ -173,7 +173,23 @@ fn discarding_all_leads_to_new_and_rollback_restores() {
     assert_eq!(test.turn(), up);
 }
 
-/// States of single transports are told with the mid that speaks for them, before the aggregates.
+/// "gathering" is told before the first candidate, and not skipped where all candidates come at once.
+#[test]
+fn gathering_is_not_skipped() {
+    let mut test = Test::new(BundlePolicy::Balanced);
+    test.exchange("0:a", &[], ("0:a", &[]));
+    test.events();
+    for _ in 0..2 {
+        test.ice("0").set_gathering_state(TransportGatheringState::Gathering);
+        test.ice("0").set_gathering_state(TransportGatheringState::Complete);
+        assert_eq!(test.turn(), ["gathering gathering", "gathering complete"]);
+        // The getter stays the truth.
+        assert_eq!(test.controller.ice_gathering_state(), IceGatheringState::Complete);
+    }
+}
+
+/// States of single transports are told with the mid that speaks for them, before what the aggregates are after all
+/// of it.
 #[test]
 fn single_transports_tell_their_states() {
     let mut test = Test::new(BundlePolicy::MaxBundle);
@@ -195,11 +211,11 @@ fn single_transports_tell_their_states() {
                 mline_index: Some(1),
                 state: TransportGatheringState::Gathering
             },
+            Event::IceGatheringState(IceGatheringState::Gathering),
             Event::DtlsStateChange { mid: mid(), transport: id, state: DtlsTransportState::Connecting },
             Event::DtlsHandshakeError { mid: mid(), error: "bad certificate".to_owned() },
             Event::IceConnectionState(IceConnectionState::Checking),
             Event::PeerConnectionState(PeerConnectionState::Connecting),
-            Event::IceGatheringState(IceGatheringState::Gathering),
         ]
     );
 }
