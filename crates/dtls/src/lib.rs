@@ -9,6 +9,9 @@ mod dtls_transport;
 mod dtls_transport_config;
 mod dtls_transport_internal;
 mod fingerprint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod guard_tests;
 mod handshake_reassembler;

@@ -41,6 +41,15 @@ impl DnsResolver for MdnsResolver {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+impl MdnsResolver {
+    /// The addresses a response holds for `name`, for tests/fuzz.
+    #[doc(hidden)]
+    pub fn addresses_in(message: &[u8], name: &str) -> Vec<IpAddr> {
+        addresses_in(message, name)
+    }
+}
+
 async fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
     let query = query(name)?;
     let interfaces = interfaces();
