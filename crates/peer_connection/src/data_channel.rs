@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use peerstack_base::Counter;
 use tokio::sync::mpsc;
 
 use crate::network_task::{ChannelKey, ConnectionCommand, NetworkHandle};
@@ -167,8 +168,14 @@ pub(crate) struct DataChannelShared {
 struct Dynamic {
     state: DataChannelState,
     id: Option<u16>,
-    messages_sent: u64,
-    bytes_sent: u64,
+    counters: DataChannelCounters,
+}
+
+/// Messages, and bytes in them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DataChannelCounters {
+    pub(crate) sent: Counter,
+    pub(crate) received: Counter,
 }
 
 impl DataChannelShared {
@@ -206,9 +213,12 @@ impl DataChannelShared {
         self.lock().id = Some(id);
     }
 
-    pub(crate) fn sent(&self) -> (u64, u64) {
-        let dynamic = self.lock();
-        (dynamic.messages_sent, dynamic.bytes_sent)
+    pub(crate) fn counters(&self) -> DataChannelCounters {
+        self.lock().counters
+    }
+
+    pub(crate) fn count_received(&self, bytes: usize) {
+        self.lock().counters.received.add(bytes);
     }
 
     pub(crate) fn buffered_amount(&self) -> usize {
@@ -340,11 +350,7 @@ impl DataChannel {
             let text = format!("{waiting} bytes wait already, {MAX_QUEUED_SEND_BYTES} may");
             return Err(RtcError::new(RtcErrorKind::OperationError, text));
         }
-        {
-            let mut dynamic = shared.lock();
-            dynamic.messages_sent += 1;
-            dynamic.bytes_sent += len as u64;
-        }
+        shared.lock().counters.sent.add(len);
         self.inner.network.send(ConnectionCommand::SendData { channel: shared.key, message });
         Ok(())
     }

@@ -40,13 +40,14 @@ pub use peerstack_dtls::{Certificate, CertificateError, KeyAlgorithm};
 pub use peerstack_jsep::{Codec, FeedbackParam, RtpTransceiverDirection};
 pub use peerstack_p2p::{Candidate, CandidatePair, CandidateType};
 pub use rtc_error::{RtcError, RtcErrorKind};
-pub use rtp_packet::{RtcpFeedback, RtpHeaderExtension, RtpPacket};
+pub use rtp_packet::{RtcpFeedback, RtcpPacket, RtpHeaderExtension, RtpPacket};
 pub use rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
 pub use states::{
     IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionState, SdpType,
     SessionDescription, SignalingState,
 };
 pub use stats::{
-    CandidateStats, DataChannelStats, InboundRtpStats, OutboundRtpStats, SelectedPairStats, StatsReport,
-    TransportStats,
+    CandidatePairStats, CandidateStats, CertificateStats, CodecStats, DataChannelStats, InboundRtpStats,
+    OutboundRtpStats, PeerConnectionStats, RemoteInboundRtpStats, RemoteOutboundRtpStats, SelectedPairStats,
+    StatsReport, TransportStats,
 };

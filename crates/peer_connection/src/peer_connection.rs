@@ -12,6 +12,7 @@ use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::network_task::ConnectionCommand;
 use crate::peer_connection_factory::PeerConnectionFactory;
+use crate::rtp_packet::RtcpPacket;
 use crate::rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
 use crate::sdp_offer_answer;
 use crate::shared::Shared;
@@ -396,6 +397,14 @@ impl PeerConnection {
         }
         self.shared().network.send(ConnectionCommand::SendRtcp { mid: mid.to_owned(), packet });
         Ok(())
+    }
+
+    /// The next packet of RTCP that the engine does not read itself; `None` once the connection is closed.
+    ///
+    /// At most 256 wait; the oldest go first. Reports are in [`stats`](Self::stats), feedback on what is sent comes
+    /// from [`RtpSender::next_feedback`].
+    pub async fn next_rtcp(&self) -> Option<RtcpPacket> {
+        self.shared().network.shared().rtcp.recv().await
     }
 
     /// Closes the connection: states change at once, the peer is told, then everything is freed

@@ -65,9 +65,9 @@ impl PeerConnectionFactory {
         };
         let (signaling, commands) = mpsc::unbounded_channel();
         let (network_events, network) = mpsc::unbounded_channel();
-        let config = ConnectionConfig::new(&configuration, certificate, network_events)?;
-        let handle = self.network.add_connection(config);
         let state = State::new(random.fork(), "pc");
+        let config = ConnectionConfig::new(&configuration, certificate, state.cname.clone(), network_events)?;
+        let handle = self.network.add_connection(config);
         let shared = Arc::new(Shared::new(state, configuration, handle, signaling));
         let task = SignalingTask::new(Arc::clone(&shared), &mut random, commands, network);
         spawn(&self.runtime, task.run());

@@ -63,4 +63,21 @@ pub enum RtcpFeedback {
         /// The streams meant.
         ssrcs: Vec<u32>,
     },
+    /// Transport-wide congestion control feedback
+    /// (draft-holmer-rmcat-transport-wide-cc-extensions), for the congestion controller of the application.
+    TransportFeedback {
+        /// The RTCP packet.
+        packet: Bytes,
+    },
+}
+
+/// RTCP of the peer that the engine does not read: extended reports (RFC 3611), application-defined packets, other
+/// feedback.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RtcpPacket {
+    /// The section that speaks for the transport it came in by.
+    pub mid: String,
+    /// One packet of a compound, header included (RFC 3550 section 6.1).
+    pub packet: Bytes,
 }

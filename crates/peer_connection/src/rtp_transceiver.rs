@@ -123,7 +123,9 @@ impl RtpTransceiver {
             transceiver.direction = RtpTransceiverDirection::Inactive;
             transceiver.receiver_track.end();
             Ok(true)
-        })
+        })?;
+        self.shared.network.send(ConnectionCommand::StopSender(self.id));
+        Ok(())
     }
 
     /// Orders and limits the codecs of the next negotiation; an empty list brings the defaults back.
@@ -203,6 +205,7 @@ impl RtpSender {
     pub fn send_rtp(&self, packet: RtpPacket) -> Result<(), RtcError> {
         self.shared.with_transceiver(self.id, |transceiver| {
             if transceiver.stopped
+                || transceiver.stopping
                 || !transceiver.current_direction.is_some_and(|direction| direction.sends())
             {
                 return Err(RtcError::invalid_state("the section is not negotiated to send"));
@@ -241,15 +244,24 @@ impl RtpReceiver {
         self.shared.with_transceiver(self.id, |transceiver| transceiver.receiver_track.clone())
     }
 
-    /// Asks the peer for a key frame of the stream `ssrc` (PLI, RFC 4585 section 6.3.1). Does nothing while
-    /// the transport is not writable.
+    /// Asks the peer for a key frame of the stream `ssrc` (PLI, RFC 4585 section 6.3.1).
+    ///
+    /// As all feedback: nothing is sent while the transport is not writable, or of a stream of which no packet came.
     pub fn send_pli(&self, ssrc: u32) {
-        self.shared.network.send(ConnectionCommand::SendFeedback(self.id, RtcpFeedback::Pli { ssrc }));
+        self.send_feedback(RtcpFeedback::Pli { ssrc });
+    }
+
+    /// Asks the peer for a full intra frame of the stream `ssrc` (FIR, RFC 5104 section 4.3.1).
+    pub fn send_fir(&self, ssrc: u32) {
+        self.send_feedback(RtcpFeedback::Fir { ssrc });
     }
 
     /// Asks the peer for packets again (generic NACK, RFC 4585 section 6.2.1).
     pub fn send_nack(&self, ssrc: u32, sequence_numbers: Vec<u16>) {
-        let feedback = RtcpFeedback::Nack { ssrc, sequence_numbers };
+        self.send_feedback(RtcpFeedback::Nack { ssrc, sequence_numbers });
+    }
+
+    fn send_feedback(&self, feedback: RtcpFeedback) {
         self.shared.network.send(ConnectionCommand::SendFeedback(self.id, feedback));
     }
 }

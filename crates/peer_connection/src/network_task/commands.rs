@@ -19,7 +19,7 @@ use crate::data_channel::{
 };
 use crate::dropping_queue::DroppingQueue;
 use crate::media_stream_track::MediaStreamTrack;
-use crate::rtp_packet::{RtcpFeedback, RtpPacket};
+use crate::rtp_packet::{RtcpFeedback, RtcpPacket, RtpPacket};
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::NetworkEvent;
 use crate::stats::NetworkSnapshot;
@@ -29,6 +29,9 @@ use crate::{RtcError, RtpTransceiverDirection, SdpType, TrackKind};
 const MAX_QUEUED_RTP_BYTES: usize = 4 << 20;
 /// Data channels one connection may have (libwebrtc `kMaxSctpSid`).
 const MAX_DATA_CHANNELS: usize = 1_024;
+
+/// Packets of RTCP that wait for the application to read them, of at most 2 KiB each.
+const MAX_RAW_RTCP: usize = 256;
 
 /// Names a connection of one network task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +53,9 @@ pub(crate) struct MediaSection {
     pub(crate) kind: TrackKind,
     pub(crate) direction: RtpTransceiverDirection,
     pub(crate) receive_codecs: Vec<Codec>,
+    pub(crate) send_codecs: Vec<Codec>,
+    /// Whether both sides take RTCP feedback that goes alone (RFC 5506).
+    pub(crate) reduced_size: bool,
     pub(crate) remote_ssrcs: Vec<u32>,
     pub(crate) receive_extensions: Vec<RtpExtension>,
     pub(crate) send_extensions: Vec<RtpExtension>,
@@ -100,6 +106,8 @@ pub(crate) enum ConnectionCommand {
         packet: Bytes,
     },
     SendFeedback(TransceiverId, RtcpFeedback),
+    /// The application stopped a transceiver.
+    StopSender(TransceiverId),
     OpenDataChannel {
         channel: Arc<DataChannelShared>,
         events: mpsc::UnboundedSender<DataChannelEvent>,
@@ -139,6 +147,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) settings: Settings,
     pub(crate) srtp_backend: SrtpBackendKind,
     pub(crate) certificate: Certificate,
+    /// RTCP's canonical name of all our streams.
+    pub(crate) cname: String,
     pub(crate) events: mpsc::UnboundedSender<NetworkEvent>,
 }
 
@@ -146,6 +156,7 @@ impl ConnectionConfig {
     pub(crate) fn new(
         configuration: &Configuration,
         certificate: Certificate,
+        cname: String,
         events: mpsc::UnboundedSender<NetworkEvent>,
     ) -> Result<Self, RtcError> {
         let settings = crate::configuration::checked_settings(&configuration.settings)?;
@@ -156,22 +167,35 @@ impl ConnectionConfig {
             srtp_backend: settings.srtp_engine.backend()?,
             settings,
             certificate,
+            cname,
             events,
         })
     }
 }
 
 /// What the handles of a connection and the network task share beside the queue of commands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HandleShared {
     /// The largest message the peer takes, in bytes; 64 KiB until it said so (RFC 8841 section 6.1).
     max_message_size: AtomicUsize,
     queued_rtp: AtomicUsize,
     next_channel: AtomicU32,
     channels: Mutex<Vec<Weak<DataChannelShared>>>,
+    /// RTCP that is not read here.
+    pub(crate) rtcp: DroppingQueue<RtcpPacket>,
 }
 
 impl HandleShared {
+    fn new() -> Self {
+        Self {
+            max_message_size: AtomicUsize::new(65_536),
+            queued_rtp: AtomicUsize::new(0),
+            next_channel: AtomicU32::new(0),
+            channels: Mutex::new(Vec::new()),
+            rtcp: DroppingQueue::new(MAX_RAW_RTCP),
+        }
+    }
+
     pub(super) fn set_max_message_size(&self, bytes: usize) {
         self.max_message_size.store(bytes, Ordering::Release);
     }
@@ -262,8 +286,7 @@ impl NetworkTaskHandle {
 
     pub(crate) fn add_connection(&self, config: ConnectionConfig) -> NetworkHandle {
         let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
-        let shared = Arc::new(HandleShared::default());
-        shared.set_max_message_size(65_536);
+        let shared = Arc::new(HandleShared::new());
         let command = NetworkCommand::Add(id, Box::new(config), Arc::clone(&shared));
         let _ = self.commands.send(command);
         NetworkHandle { id, commands: self.commands.clone(), shared }

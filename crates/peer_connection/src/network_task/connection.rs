@@ -5,29 +5,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
 use peerstack_base::{
     EventReceiver, IoRequest, Network, PacketKind, PacketOptions, Random, ReceiveMeta, ResolveId, SocketId,
     TransmitQueue, WallClock,
 };
-use peerstack_dtls::DtlsTransportInternal;
+use peerstack_dtls::Certificate;
 use peerstack_jsep::{
     JsepError, JsepTransportController, JsepTransportControllerConfig, JsepTransportControllerEvent,
     TransportId, TransportSink,
 };
 use peerstack_p2p::IceTransport;
-use peerstack_rtp_transport::{RtpPacket as RtpPacketView, RtpTransportInternal, SinkId, UnDemuxablePacket};
+use peerstack_rtp_transport::{RtpPacket as RtpPacketView, SinkId, UnDemuxablePacket};
 use tokio::sync::mpsc;
 
 use super::commands::{ConnectionCommand, ConnectionConfig, HandleShared, rtp_cost};
 use super::data_channels::DataChannels;
 use super::media::Media;
+use super::rtcp::Rtcp;
 use super::transport_factory::{SharedSocketFactory, TransportFactory};
 use crate::SdpType;
 use crate::configuration::Settings;
-use crate::rtp_packet::RtpPacket;
+use crate::rtp_packet::{RtcpPacket, RtpPacket};
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::NetworkEvent;
-use crate::stats::{CandidateStats, DataChannelStats, NetworkSnapshot, SelectedPairStats, TransportStats};
+use crate::stats::{DataChannelStats, NetworkSnapshot, StatsClock, add_transport};
 
 /// See the module.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub(super) struct Connection {
     pub(super) media: Media,
     data: DataChannels,
     settings: Settings,
+    certificate: Certificate,
     wall_clock: Arc<dyn WallClock>,
     handles: Arc<HandleShared>,
     events: mpsc::UnboundedSender<NetworkEvent>,
@@ -46,35 +49,38 @@ pub(super) struct Connection {
 struct Sink<'a> {
     media: &'a mut Media,
     events: &'a mpsc::UnboundedSender<NetworkEvent>,
+    /// RTCP that is not read here, and by which transport it came.
+    raw_rtcp: &'a mut Vec<(TransportId, Bytes)>,
     track_queue: usize,
 }
 
 impl TransportSink for Sink<'_> {
     fn on_rtp_packet(
         &mut self,
-        _now: Instant,
-        _transport: TransportId,
+        now: Instant,
+        transport: TransportId,
         sink: SinkId,
         packet: &RtpPacketView<'_>,
     ) {
-        self.media.receive(sink, packet);
+        self.media.receive(now, transport, sink, packet);
     }
 
     fn on_undemuxable_rtp_packet(
         &mut self,
-        _now: Instant,
-        _transport: TransportId,
+        now: Instant,
+        transport: TransportId,
         _what: &UnDemuxablePacket,
         packet: &RtpPacketView<'_>,
     ) {
-        if let Some(found) = self.media.receive_unsignaled(packet, self.track_queue) {
+        if let Some(found) = self.media.receive_unsignaled(now, transport, packet, self.track_queue) {
             let (ssrc, payload_type, track) = (found.ssrc, found.payload_type, found.track);
             let _ = self.events.send(NetworkEvent::UnsignaledTrack { ssrc, payload_type, track });
         }
     }
 
-    fn on_rtcp_packet(&mut self, _now: Instant, _transport: TransportId, packet: &[u8]) {
-        self.media.receive_rtcp(packet);
+    fn on_rtcp_packet(&mut self, now: Instant, transport: TransportId, packet: &[u8]) {
+        let Self { media, raw_rtcp, .. } = self;
+        media.receive_rtcp(now, transport, packet, |packet| raw_rtcp.push((transport, packet)));
     }
 }
 
@@ -92,15 +98,17 @@ impl Connection {
         let mut controller_config =
             JsepTransportControllerConfig::with_bundle_policy(config.bundle_policy.to_jsep());
         controller_config.srtp_backend = config.srtp_backend;
+        let rtcp = Rtcp::new(config.cname, Arc::clone(&wall_clock), random.fork());
         let mut controller = JsepTransportController::new(factory, &controller_config, random.fork(), "pc");
         let controller_events = controller.subscribe();
         Self {
             controller,
             controller_events,
-            media: Media::default(),
+            media: Media::new(rtcp),
             wall_clock,
             data: DataChannels::default(),
             settings: config.settings,
+            certificate: config.certificate,
             handles,
             events: config.events,
         }
@@ -122,7 +130,7 @@ impl Connection {
             ConnectionCommand::SetDescription { local, sdp_type, description, media, reply } => {
                 let result = self.set_description(now, local, sdp_type, &description);
                 if let (Ok(()), Some(sections)) = (&result, media) {
-                    self.configure_media(sections);
+                    self.configure_media(now, sections);
                 }
                 let _ = reply.send(result);
             }
@@ -140,10 +148,10 @@ impl Connection {
             ConnectionCommand::SendRtp { id, packet } => self.send_rtp(now, id, &packet),
             ConnectionCommand::SendRtcp { mid, packet } => self.send_rtcp(now, &mid, &packet),
             ConnectionCommand::SendFeedback(id, feedback) => {
-                if let Some((mid, packet)) = self.media.feedback_packet(id, &feedback) {
-                    self.send_rtcp(now, &mid, &packet);
-                }
+                self.media.rtcp.send_feedback(id, &feedback);
+                self.flush_rtcp(now);
             }
+            ConnectionCommand::StopSender(id) => self.media.rtcp.stop_sender(id),
             ConnectionCommand::OpenDataChannel { channel, events } => self.data.add(channel, events),
             ConnectionCommand::SendData { channel, message } => {
                 let Self { controller, data, .. } = self;
@@ -158,7 +166,7 @@ impl Connection {
                 data.close(now, controller.sctp_mut(), channel);
             }
             ConnectionCommand::Stats { reply } => {
-                let _ = reply.send(self.snapshot());
+                let _ = reply.send(self.snapshot(now));
             }
             ConnectionCommand::SelectedPair { reply } => {
                 let pair = self
@@ -190,9 +198,11 @@ impl Connection {
         Ok(())
     }
 
-    fn configure_media(&mut self, sections: Vec<super::MediaSection>) {
+    fn configure_media(&mut self, now: Instant, sections: Vec<super::MediaSection>) {
         let before = self.media.mids();
-        self.media.configure(sections);
+        let Self { controller, media, .. } = self;
+        let alive = controller.transports().map(|(id, _)| id).collect();
+        media.configure(now, sections, |mid| controller.transport_id(mid), &alive);
         let mut criteria = self.media.criteria();
         for mid in before {
             criteria.entry(mid).or_default();
@@ -210,10 +220,22 @@ impl Connection {
         let Some(section) = media.section(id) else { return };
         let options = PacketOptions { kind: section.packet_kind(), ..PacketOptions::default() };
         let len = section.len_bound(packet);
+        let mut written = 0;
         let sent = controller.send_rtp_with(now, &section.config.mid, &options, len, |slot| {
-            section.write(packet, slot).unwrap_or_default()
+            written = section.write(packet, slot).unwrap_or_default();
+            written
         });
-        media.note_sent(id, packet, sent.is_ok_and(|len| len > 0));
+        let header_len = sent.ok().and(written.checked_sub(packet.payload.len())).filter(|_| written > 0);
+        media.note_sent(now, id, packet, header_len);
+    }
+
+    /// Sends the reports and the feedback that are ready. What cannot be sent is lost, as RTCP may be.
+    fn flush_rtcp(&mut self, now: Instant) {
+        while let Some((transport, packet)) = self.media.rtcp.poll() {
+            if let Some(mid) = self.controller.mid_of(transport).map(str::to_owned) {
+                self.send_rtcp(now, &mid, &packet);
+            }
+        }
     }
 
     fn send_rtcp(&mut self, now: Instant, mid: &str, packet: &[u8]) {
@@ -229,57 +251,43 @@ impl Connection {
         }
     }
 
-    fn snapshot(&self) -> NetworkSnapshot {
-        let mut snapshot =
-            NetworkSnapshot { timestamp: Some(self.wall_clock.now()), ..NetworkSnapshot::default() };
-        for (id, transport) in self.controller.transports() {
-            let (ice, dtls, rtp) = (transport.ice(), transport.dtls(), transport.rtp().stats());
-            snapshot.transports.push(TransportStats {
-                mid: self.controller.mid_of(id).unwrap_or_default().to_owned(),
-                packets_sent: rtp.rtp_sent.packets + rtp.rtcp_sent.packets,
-                bytes_sent: rtp.rtp_sent.bytes + rtp.rtcp_sent.bytes,
-                packets_received: rtp.rtp_received.packets + rtp.rtcp_received.packets,
-                bytes_received: rtp.rtp_received.bytes + rtp.rtcp_received.bytes,
-                dtls_state: format!("{:?}", dtls.state()).to_lowercase(),
-                dtls_role: dtls.role().map(|role| format!("{role:?}").to_lowercase()),
-                tls_version: dtls.tls_version().map(str::to_owned),
-                dtls_cipher: dtls.cipher_suite().map(str::to_owned),
-                srtp_cipher: dtls.srtp_keying_material().map(|keys| keys.profile.as_str().to_owned()),
-                ice_state: format!("{:?}", ice.state()).to_lowercase(),
-                ice_role: format!("{:?}", ice.ice_role()).to_lowercase(),
-                current_round_trip_time: ice.rtt().map(|rtt| rtt.as_secs_f64()),
-                selected_candidate_pair: ice.selected_candidate_pair().map(|pair| SelectedPairStats {
-                    local: CandidateStats::new(&pair.local),
-                    remote: CandidateStats::new(&pair.remote),
-                }),
-            });
+    fn snapshot(&self, now: Instant) -> NetworkSnapshot {
+        let date = self.wall_clock.now();
+        let clock = StatsClock::new(now, date);
+        let timestamp = clock.timestamp();
+        let mut snapshot = NetworkSnapshot { timestamp: Some(date), ..NetworkSnapshot::default() };
+        snapshot.peer_connection = self.data.stats(timestamp);
+        for measured in self.controller.stats(now) {
+            let mid = self.controller.mid_of(measured.id).unwrap_or_default();
+            add_transport(&mut snapshot, &clock, mid, &measured, self.certificate.der());
         }
-        self.media.snapshot(&mut snapshot);
-        for channel in self.handles.channels() {
-            let (messages_sent, bytes_sent) = channel.sent();
-            snapshot.data_channels.push(DataChannelStats {
-                label: channel.label.clone(),
-                data_channel_identifier: channel.id(),
-                state: channel.state(),
-                messages_sent,
-                bytes_sent,
-            });
-        }
+        self.media.add_stats(&mut snapshot, &clock);
+        let channels = self.handles.channels();
+        snapshot.data_channels =
+            channels.iter().map(|channel| DataChannelStats::new(timestamp, channel)).collect();
         snapshot
     }
 
     pub(super) fn receive(&mut self, now: Instant, datagram: &mut [u8], meta: &ReceiveMeta) {
         let track_queue = self.settings.track_queue;
-        let mut sink = Sink { media: &mut self.media, events: &self.events, track_queue };
+        let mut raw_rtcp = Vec::new();
+        let Self { media, events, .. } = self;
+        let mut sink = Sink { media, events, raw_rtcp: &mut raw_rtcp, track_queue };
         self.controller.receive(now, datagram, meta, &mut sink);
+        for (transport, packet) in raw_rtcp {
+            let mid = self.controller.mid_of(transport).unwrap_or_default().to_owned();
+            self.handles.rtcp.push(RtcpPacket { mid, packet });
+        }
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.controller.next_timeout()
+        let rtcp = self.media.rtcp.next_timeout();
+        self.controller.next_timeout().into_iter().chain(rtcp).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.controller.handle_timeout(now);
+        self.media.rtcp.handle_timeout(now);
     }
 
     /// Drains the layers, then tells handles and the signaling task what they said.
@@ -294,6 +302,7 @@ impl Connection {
             data.open_waiting(now, sctp);
             data.process(now, sctp, handles, events);
         }
+        self.flush_rtcp(now);
         // What the channels were handed leaves in the same turn.
         self.controller.process(now);
     }
@@ -351,7 +360,10 @@ impl Connection {
 
     pub(super) fn close(&mut self, now: Instant) {
         self.data.close_all();
+        self.media.rtcp.close();
+        self.flush_rtcp(now);
         self.media.end();
+        self.handles.rtcp.close();
         self.controller.close(now);
     }
 }

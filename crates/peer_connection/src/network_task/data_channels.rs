@@ -18,6 +18,7 @@ use crate::data_channel::{
     DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState,
 };
 use crate::signaling_task::NetworkEvent;
+use crate::stats::PeerConnectionStats;
 use crate::{RtcError, RtcErrorKind};
 
 /// Bytes that may wait for the application on one channel before the peer is held back.
@@ -33,6 +34,7 @@ struct Endpoint {
     pending: VecDeque<DataChannelMessage>,
     /// Bytes the transport holds of this channel as of the last reading.
     in_transport: usize,
+    opened: bool,
     closing: bool,
 }
 
@@ -40,6 +42,12 @@ impl Endpoint {
     fn tell(&self, event: DataChannelEvent) {
         // An application that dropped the channel does not want to know.
         let _ = self.events.send(event);
+    }
+
+    fn open(&mut self) {
+        self.opened = true;
+        self.shared.set_state(DataChannelState::Open);
+        self.tell(DataChannelEvent::Open);
     }
 
     fn close(&self, error: Option<RtcError>) {
@@ -59,6 +67,9 @@ impl Endpoint {
 pub(super) struct DataChannels {
     endpoints: BTreeMap<ChannelKey, Endpoint>,
     by_id: BTreeMap<DataChannelId, ChannelKey>,
+    /// Channels that opened, and those of them that closed.
+    opened: u32,
+    closed: u32,
 }
 
 impl DataChannels {
@@ -69,8 +80,15 @@ impl DataChannels {
         events: mpsc::UnboundedSender<DataChannelEvent>,
     ) {
         let key = shared.key;
-        let endpoint =
-            Endpoint { shared, events, id: None, pending: VecDeque::new(), in_transport: 0, closing: false };
+        let endpoint = Endpoint {
+            shared,
+            events,
+            id: None,
+            pending: VecDeque::new(),
+            in_transport: 0,
+            opened: false,
+            closing: false,
+        };
         self.endpoints.insert(key, endpoint);
     }
 
@@ -175,18 +193,21 @@ impl DataChannels {
         match event {
             SctpEvent::Incoming { id, init } => self.accept(sctp, handles, network, id, init),
             SctpEvent::Open { id } => {
-                let Some(endpoint) = self.endpoint(id) else { return };
+                let Some(endpoint) = self.by_id.get(&id).and_then(|key| self.endpoints.get_mut(key)) else {
+                    return;
+                };
                 if let Some(sid) = sctp.data_channel_init(id).and_then(|init| init.id) {
                     endpoint.shared.set_id(sid);
                 }
                 if endpoint.shared.state() == DataChannelState::Connecting {
-                    endpoint.shared.set_state(DataChannelState::Open);
-                    endpoint.tell(DataChannelEvent::Open);
+                    endpoint.open();
+                    self.opened += 1;
                 }
             }
             SctpEvent::Message { id, kind, data } => {
                 let Some(endpoint) = self.endpoint(id) else { return };
                 let message = to_message(kind, data);
+                endpoint.shared.count_received(message.len());
                 endpoint.shared.delivered_to_queue(message.len());
                 endpoint.tell(DataChannelEvent::Message(message));
                 if endpoint.shared.undelivered() > MAX_UNDELIVERED {
@@ -207,6 +228,7 @@ impl DataChannels {
             SctpEvent::Closed { id } => {
                 if let Some(endpoint) = self.by_id.remove(&id).and_then(|key| self.endpoints.remove(&key)) {
                     endpoint.close(None);
+                    self.closed += u32::from(endpoint.opened);
                 }
             }
             // What the application waits for counts what waits above the transport too: see `release`.
@@ -243,11 +265,20 @@ impl DataChannels {
         }
         self.by_id.insert(id, key);
         // W3C: an announced channel is open when it is told.
-        shared.set_state(DataChannelState::Open);
-        if let Some(endpoint) = self.endpoints.get(&key) {
-            endpoint.tell(DataChannelEvent::Open);
+        if let Some(endpoint) = self.endpoints.get_mut(&key) {
+            endpoint.open();
+            self.opened += 1;
         }
         let _ = network.send(NetworkEvent::DataChannel { channel: shared, events: receiver });
+    }
+
+    pub(super) fn stats(&self, timestamp: f64) -> PeerConnectionStats {
+        PeerConnectionStats {
+            id: "P".to_owned(),
+            timestamp,
+            data_channels_opened: self.opened,
+            data_channels_closed: self.closed,
+        }
     }
 
     /// The connection is closed.

@@ -1,28 +1,30 @@
 //! RTP of one connection on the network task: from the demuxer to tracks, from senders to the transport.
 //! Answers to libwebrtc's `pc/channel.cc`.
 
-use std::collections::BTreeMap;
+mod stats;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
-use peerstack_base::{Counter, PacketKind};
+use peerstack_base::PacketKind;
+use peerstack_jsep::{Codec, TransportId};
+use peerstack_media::{MediaKind, RtpPacketInfo};
 use peerstack_rtp_transport::{
     FIXED_HEADER_LEN, RtpDemuxerCriteria, RtpError, RtpExtensionType, RtpFields, RtpPacket as RtpPacketView,
     SinkId, StreamId, write_rtp_header,
 };
 
 use super::commands::MediaSection;
-use super::rtcp_feedback;
+use super::rtcp::{Incoming, Rtcp, SectionStreams, Source};
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
-use crate::rtp_packet::{RtcpFeedback, RtpHeaderExtension, RtpPacket};
+use crate::rtp_packet::{RtpHeaderExtension, RtpPacket};
 use crate::rtp_transceiver::TransceiverId;
-use crate::stats::{InboundRtpStats, NetworkSnapshot, OutboundRtpStats, kind_word};
 
 /// SSRCs that no section claims and that surface as tracks of their own; a peer that makes up more gains
 /// nothing.
 const MAX_UNSIGNALED: usize = 32;
-/// SSRCs of one section that are counted apart.
-const MAX_COUNTED: usize = 32;
 
 /// One section.
 #[derive(Debug)]
@@ -30,15 +32,16 @@ pub(super) struct Section {
     pub(super) config: MediaSection,
     receive_uris: BTreeMap<u8, Arc<str>>,
     send_ids: BTreeMap<String, u8>,
-    sent: Counter,
-    received: BTreeMap<u32, Counter>,
+    /// Of the last packet sent.
+    sent_payload_type: Option<u8>,
 }
 
 /// All sections, and what came unannounced.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Media {
     sections: BTreeMap<TransceiverId, Section>,
     unsignaled: BTreeMap<u32, MediaStreamTrack>,
+    pub(super) rtcp: Rtcp,
     /// Packets of SSRCs beyond the limit, and packets that could not be sent.
     pub(super) dropped: u64,
 }
@@ -52,91 +55,84 @@ pub(super) struct Unsignaled {
 }
 
 impl Media {
-    /// The sections of an answer replace those before.
-    pub(super) fn configure(&mut self, sections: Vec<MediaSection>) {
-        let mut counters: BTreeMap<_, _> = std::mem::take(&mut self.sections)
-            .into_iter()
-            .map(|(id, section)| (id, (section.sent, section.received)))
-            .collect();
+    pub(super) fn new(rtcp: Rtcp) -> Self {
+        Self { sections: BTreeMap::new(), unsignaled: BTreeMap::new(), rtcp, dropped: 0 }
+    }
+
+    /// The sections of an answer replace those before. `transport_of` a mid, among those that are `alive`.
+    pub(super) fn configure(
+        &mut self,
+        now: Instant,
+        sections: Vec<MediaSection>,
+        transport_of: impl Fn(&str) -> Option<TransportId>,
+        alive: &BTreeSet<TransportId>,
+    ) {
+        let before = std::mem::take(&mut self.sections);
         self.sections = sections
             .into_iter()
             .map(|config| {
-                let receive_uris = config
-                    .receive_extensions
-                    .iter()
-                    .map(|extension| (extension.id, Arc::from(extension.uri.as_str())))
-                    .collect();
-                let send_ids = config
-                    .send_extensions
-                    .iter()
-                    .map(|extension| (extension.uri.clone(), extension.id))
-                    .collect();
-                let (sent, received) = counters.remove(&config.id).unwrap_or_default();
-                (config.id, Section { config, receive_uris, send_ids, sent, received })
+                let sent = before.get(&config.id).and_then(|section| section.sent_payload_type);
+                (config.id, Section::new(config, sent))
             })
             .collect();
+        let streams = self.sections.values().filter_map(|section| {
+            let config = &section.config;
+            Some(SectionStreams {
+                id: config.id,
+                transport: transport_of(&config.mid)?,
+                kind: media_kind(config.kind),
+                ssrc: config.ssrc,
+                clock_rate: section.send_clock_rate(),
+                sends: config.direction.sends(),
+                reduced_size: config.reduced_size,
+            })
+        });
+        self.rtcp.configure(now, streams.collect(), alive);
     }
 
-    /// RTCP of the peer: feedback goes to the sender it is about.
-    pub(super) fn receive_rtcp(&mut self, packet: &[u8]) {
-        rtcp_feedback::read(packet, |feedback| {
-            let ssrc = match &feedback {
-                RtcpFeedback::Pli { ssrc } | RtcpFeedback::Fir { ssrc } | RtcpFeedback::Nack { ssrc, .. } => {
-                    *ssrc
+    /// RTCP of the peer: feedback goes to the sender it is about, what is not read here to `raw`.
+    pub(super) fn receive_rtcp(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        packet: &[u8],
+        mut raw: impl FnMut(Bytes),
+    ) {
+        let Self { rtcp, sections, .. } = self;
+        rtcp.on_rtcp(now, transport, packet, |incoming| match incoming {
+            Incoming::Feedback(id, feedback) => {
+                if let Some(section) = sections.get(&id) {
+                    section.config.feedback.push(feedback);
                 }
-                RtcpFeedback::Remb { .. } => return,
-            };
-            if let Some(section) = self.sections.values().find(|section| section.config.ssrc == ssrc) {
-                section.config.feedback.push(feedback);
             }
+            Incoming::Raw(packet) => raw(packet),
         });
     }
 
-    /// Feedback of the application, and the section whose transport carries it.
-    pub(super) fn feedback_packet(
-        &self,
+    /// Counts what was sent; `header_len` is `None` if it was not.
+    pub(super) fn note_sent(
+        &mut self,
+        now: Instant,
         id: TransceiverId,
-        feedback: &RtcpFeedback,
-    ) -> Option<(String, Vec<u8>)> {
-        let section = self.sections.get(&id)?;
-        let packet = rtcp_feedback::write(section.config.ssrc, feedback)?;
-        Some((section.config.mid.clone(), packet))
-    }
-
-    /// Counts what was sent.
-    pub(super) fn note_sent(&mut self, id: TransceiverId, packet: &RtpPacket, sent: bool) {
-        if !sent {
+        packet: &RtpPacket,
+        header_len: Option<usize>,
+    ) {
+        let Some(header_len) = header_len else {
             self.dropped += 1;
-        } else if let Some(section) = self.sections.get_mut(&id) {
-            section.sent.add(packet.payload.len());
-        }
-    }
-
-    /// What was counted, for statistics.
-    pub(super) fn snapshot(&self, snapshot: &mut NetworkSnapshot) {
-        for section in self.sections.values() {
-            let config = &section.config;
-            let (mid, kind) = (config.mid.clone(), kind_word(config.kind));
-            if config.direction.sends() {
-                snapshot.outbound.push(OutboundRtpStats {
-                    ssrc: config.ssrc,
-                    mid: mid.clone(),
-                    kind: kind.clone(),
-                    packets_sent: section.sent.packets,
-                    bytes_sent: section.sent.bytes,
-                });
-            }
-            for (ssrc, counter) in &section.received {
-                snapshot.inbound.push(InboundRtpStats {
-                    ssrc: *ssrc,
-                    mid: mid.clone(),
-                    kind: kind.clone(),
-                    packets_received: counter.packets,
-                    bytes_received: counter.bytes,
-                    ..InboundRtpStats::default()
-                });
-            }
-        }
+            return;
+        };
+        let Some(section) = self.sections.get_mut(&id) else { return };
+        section.sent_payload_type = Some(packet.payload_type);
+        let info = RtpPacketInfo {
+            ssrc: section.config.ssrc,
+            sequence_number: packet.sequence_number,
+            timestamp: packet.timestamp,
+            header_len,
+            payload_len: packet.payload.len(),
+            padding_len: 0,
+        };
+        let clock_rate = section.send_clock_rate();
+        self.rtcp.on_sent(now, id, &info, clock_rate);
     }
 
     /// What the demuxer is told: who wants which packets, by section.
@@ -165,23 +161,44 @@ impl Media {
     }
 
     /// A packet that the demuxer gave to a section.
-    pub(super) fn receive(&mut self, sink: SinkId, packet: &RtpPacketView<'_>) {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        transport: TransportId,
+        sink: SinkId,
+        packet: &RtpPacketView<'_>,
+    ) {
         let id = u32::try_from(sink.0).map(TransceiverId);
-        let Some(section) = id.ok().and_then(|id| self.sections.get_mut(&id)) else { return };
-        let ssrc = packet.header().ssrc();
-        if section.received.len() < MAX_COUNTED || section.received.contains_key(&ssrc) {
-            section.received.entry(ssrc).or_default().add(packet.payload().len());
-        }
+        let Some(section) = id.ok().and_then(|id| self.sections.get(&id)) else { return };
+        let payload_type = packet.header().payload_type();
+        let kind = section.config.kind;
+        let clock_rate = clock_rate(&section.config.receive_codecs, payload_type, kind);
+        let source = Source { section: Some(section.config.id), payload_type };
+        let info = RtpPacketInfo::from(packet);
+        self.rtcp.on_received(now, transport, source, &info, media_kind(kind), clock_rate);
         section.config.track.push(to_owned(packet, &section.receive_uris));
     }
 
     /// A packet that no section claims. The first of its SSRC makes a track.
     pub(super) fn receive_unsignaled(
         &mut self,
+        now: Instant,
+        transport: TransportId,
         packet: &RtpPacketView<'_>,
         capacity: usize,
     ) -> Option<Unsignaled> {
         let (ssrc, payload_type) = (packet.header().ssrc(), packet.header().payload_type());
+        let known = self.unsignaled.contains_key(&ssrc);
+        if !known && self.unsignaled.len() >= MAX_UNSIGNALED {
+            self.dropped += 1;
+            return None;
+        }
+        let kind = self.kind_of(payload_type);
+        let codecs = self.sections.values().flat_map(|section| &section.config.receive_codecs);
+        let clock_rate = clock_rate(codecs, payload_type, kind);
+        let source = Source { section: None, payload_type };
+        let info = RtpPacketInfo::from(packet);
+        self.rtcp.on_received(now, transport, source, &info, media_kind(kind), clock_rate);
         let empty = BTreeMap::new();
         let uris = self.sections.values().next().map_or(&empty, |section| &section.receive_uris);
         let owned = to_owned(packet, uris);
@@ -189,11 +206,7 @@ impl Media {
             track.push(owned);
             return None;
         }
-        if self.unsignaled.len() >= MAX_UNSIGNALED {
-            self.dropped += 1;
-            return None;
-        }
-        let track = MediaStreamTrack::remote(self.kind_of(payload_type), format!("ssrc-{ssrc}"), capacity);
+        let track = MediaStreamTrack::remote(kind, format!("ssrc-{ssrc}"), capacity);
         track.push(owned);
         self.unsignaled.insert(ssrc, track.clone());
         Some(Unsignaled { ssrc, payload_type, track })
@@ -216,6 +229,20 @@ impl Media {
 }
 
 impl Section {
+    fn new(config: MediaSection, sent_payload_type: Option<u8>) -> Self {
+        let receive = config.receive_extensions.iter();
+        let receive_uris = receive.map(|one| (one.id, Arc::from(one.uri.as_str()))).collect();
+        let send_ids = config.send_extensions.iter().map(|one| (one.uri.clone(), one.id)).collect();
+        Self { config, receive_uris, send_ids, sent_payload_type }
+    }
+
+    /// Of the codec sent last; before, of the one the peer prefers.
+    fn send_clock_rate(&self) -> u32 {
+        let codecs = &self.config.send_codecs;
+        let preferred = codecs.first().map_or(0, |codec| codec.payload_type);
+        clock_rate(codecs, self.sent_payload_type.unwrap_or(preferred), self.config.kind)
+    }
+
     /// The most bytes a packet takes once written, before SRTP's trailer.
     pub(super) fn len_bound(&self, packet: &RtpPacket) -> usize {
         let extensions: usize =
@@ -274,6 +301,25 @@ impl Section {
             .iter()
             .any(|extension| extension.uri() == uri)
     }
+}
+
+fn media_kind(kind: TrackKind) -> MediaKind {
+    match kind {
+        TrackKind::Audio => MediaKind::Audio,
+        TrackKind::Video => MediaKind::Video,
+    }
+}
+
+/// A payload type's clock in Hz; of one that was not negotiated, what is usual for its kind.
+fn clock_rate<'c>(codecs: impl IntoIterator<Item = &'c Codec>, payload_type: u8, kind: TrackKind) -> u32 {
+    let mut codecs = codecs.into_iter();
+    codecs.find(|codec| codec.payload_type == payload_type && codec.clock_rate > 0).map_or(
+        match kind {
+            TrackKind::Audio => 48_000,
+            TrackKind::Video => 90_000,
+        },
+        |codec| codec.clock_rate,
+    )
 }
 
 fn to_owned(packet: &RtpPacketView<'_>, uris: &BTreeMap<u8, Arc<str>>) -> RtpPacket {

@@ -8,7 +8,7 @@ mod commands;
 mod connection;
 mod data_channels;
 mod media;
-mod rtcp_feedback;
+mod rtcp;
 mod sockets;
 mod transport_factory;
 

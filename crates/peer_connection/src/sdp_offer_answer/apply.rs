@@ -221,6 +221,8 @@ pub(super) fn media_sections(
                 kind: transceiver.kind,
                 direction,
                 receive_codecs: our_media.codecs.clone(),
+                send_codecs: their_media.codecs.clone(),
+                reduced_size: our_media.rtcp_reduced_size && their_media.rtcp_reduced_size,
                 remote_ssrcs: their_media.ssrcs.iter().map(|info| info.ssrc).collect(),
                 receive_extensions: our_media.header_extensions.clone(),
                 send_extensions: their_media.header_extensions.clone(),

@@ -1,140 +1,85 @@
-//! Statistics (webrtc-stats). One typed dictionary for each kind that the layers measure so far.
+//! Statistics (webrtc-stats): one typed dictionary for each kind, its members named as W3C's in snake_case. Made
+//! from what the network task measured; answers to libwebrtc's `api/stats/rtcstats_objects.h`.
+//!
+//! Each object has an `id` that stays while the thing it is about does, and references others by their ids.
+//! Times are in milliseconds since 1970 (`DOMHighResTimeStamp`), durations in seconds.
 
-use std::time::SystemTime;
+mod data_channel;
+mod rtp;
+mod transport;
 
-use peerstack_p2p::{Candidate, CandidateType};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::data_channel::DataChannelState;
+pub use data_channel::{DataChannelStats, PeerConnectionStats};
+pub(crate) use rtp::codec_stats;
+pub use rtp::{CodecStats, InboundRtpStats, OutboundRtpStats, RemoteInboundRtpStats, RemoteOutboundRtpStats};
+pub use transport::{
+    CandidatePairStats, CandidateStats, CertificateStats, SelectedPairStats, TransportStats,
+};
+pub(crate) use transport::{add_transport, transport_id};
+
 use crate::shared::State;
 use crate::{PeerConnectionState, TrackKind};
 
-/// `RTCTransportStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[non_exhaustive]
-pub struct TransportStats {
-    /// The mid that speaks for the transport.
-    pub mid: String,
-    /// Bytes sent by ICE, STUN excluded.
-    pub bytes_sent: u64,
-    /// Bytes received by ICE, STUN excluded.
-    pub bytes_received: u64,
-    /// Packets sent.
-    pub packets_sent: u64,
-    /// Packets received.
-    pub packets_received: u64,
-    /// W3C's word for the DTLS state.
-    pub dtls_state: String,
-    /// Our DTLS role, `client` or `server`.
-    pub dtls_role: Option<String>,
-    /// `DTLS 1.2` or `DTLS 1.3`.
-    pub tls_version: Option<String>,
-    /// Cipher suite.
-    pub dtls_cipher: Option<String>,
-    /// SRTP profile.
-    pub srtp_cipher: Option<String>,
-    /// W3C's word for the ICE state.
-    pub ice_state: String,
-    /// Our ICE role, `controlling` or `controlled`.
-    pub ice_role: String,
-    /// Round-trip time of the selected pair in seconds, measured by connectivity checks.
-    pub current_round_trip_time: Option<f64>,
-    /// The selected pair.
-    pub selected_candidate_pair: Option<SelectedPairStats>,
+/// Dates of instants, as of one snapshot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StatsClock {
+    now: Instant,
+    date: SystemTime,
 }
 
-/// The two ends of the selected pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SelectedPairStats {
-    /// Ours.
-    pub local: CandidateStats,
-    /// The peer's.
-    pub remote: CandidateStats,
-}
+impl StatsClock {
+    pub(crate) fn new(now: Instant, date: SystemTime) -> Self {
+        Self { now, date }
+    }
 
-/// `RTCIceCandidateStats`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CandidateStats {
-    /// Address; empty while it is known from checks alone.
-    pub address: String,
-    /// Port.
-    pub port: u16,
-    /// Type.
-    pub candidate_type: CandidateType,
-    /// Priority.
-    pub priority: u32,
-}
+    /// Milliseconds since 1970 at the snapshot.
+    pub(crate) fn timestamp(&self) -> f64 {
+        milliseconds(self.date)
+    }
 
-impl CandidateStats {
-    pub(crate) fn new(candidate: &Candidate) -> Self {
-        Self {
-            address: candidate.address.ip().map(|address| address.ip().to_string()).unwrap_or_default(),
-            port: candidate.address.port(),
-            candidate_type: candidate.candidate_type,
-            priority: candidate.priority,
-        }
+    /// Milliseconds since 1970 at an instant before it.
+    pub(crate) fn at(&self, instant: Instant) -> f64 {
+        let ago = self.now.saturating_duration_since(instant);
+        self.date.checked_sub(ago).map_or(0.0, milliseconds)
     }
 }
 
-/// `RTCInboundRtpStreamStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[non_exhaustive]
-pub struct InboundRtpStats {
-    /// SSRC.
-    pub ssrc: u32,
-    /// Section.
-    pub mid: String,
-    /// `audio` or `video`.
-    pub kind: String,
-    /// Packets received.
-    pub packets_received: u64,
-    /// Payload bytes received.
-    pub bytes_received: u64,
-    /// Packets lost, negative where duplicates came (RFC 3550 section 6.4.1).
-    pub packets_lost: i64,
-    /// Jitter in seconds.
-    pub jitter: f64,
+/// Milliseconds since 1970.
+pub(crate) fn milliseconds(date: SystemTime) -> f64 {
+    date.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e3
 }
 
-/// `RTCOutboundRtpStreamStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
-#[non_exhaustive]
-pub struct OutboundRtpStats {
-    /// SSRC.
-    pub ssrc: u32,
-    /// Section.
-    pub mid: String,
-    /// `audio` or `video`.
-    pub kind: String,
-    /// Packets sent.
-    pub packets_sent: u64,
-    /// Payload bytes sent.
-    pub bytes_sent: u64,
+/// W3C's word for a state whose names are W3C's: `InProgress` is `in-progress`.
+pub(crate) fn word(state: &impl std::fmt::Debug) -> String {
+    let mut word = String::new();
+    for character in format!("{state:?}").chars() {
+        if character.is_ascii_uppercase() && !word.is_empty() {
+            word.push('-');
+        }
+        word.push(character.to_ascii_lowercase());
+    }
+    word
 }
 
-/// `RTCDataChannelStats`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DataChannelStats {
-    /// Label.
-    pub label: String,
-    /// Stream id.
-    pub data_channel_identifier: Option<u16>,
-    /// State.
-    pub state: DataChannelState,
-    /// Messages sent.
-    pub messages_sent: u64,
-    /// Bytes sent.
-    pub bytes_sent: u64,
+pub(crate) fn kind_word(kind: TrackKind) -> String {
+    kind.as_str().to_owned()
 }
 
 /// What the network task measured.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NetworkSnapshot {
+    pub(crate) peer_connection: PeerConnectionStats,
     pub(crate) transports: Vec<TransportStats>,
-    pub(crate) inbound: Vec<InboundRtpStats>,
-    pub(crate) outbound: Vec<OutboundRtpStats>,
+    pub(crate) candidate_pairs: Vec<CandidatePairStats>,
+    pub(crate) local_candidates: Vec<CandidateStats>,
+    pub(crate) remote_candidates: Vec<CandidateStats>,
+    pub(crate) certificates: Vec<CertificateStats>,
+    pub(crate) codecs: Vec<CodecStats>,
+    pub(crate) inbound_rtp: Vec<InboundRtpStats>,
+    pub(crate) outbound_rtp: Vec<OutboundRtpStats>,
+    pub(crate) remote_inbound_rtp: Vec<RemoteInboundRtpStats>,
+    pub(crate) remote_outbound_rtp: Vec<RemoteOutboundRtpStats>,
     pub(crate) data_channels: Vec<DataChannelStats>,
     pub(crate) timestamp: Option<SystemTime>,
 }
@@ -147,12 +92,28 @@ pub struct StatsReport {
     pub timestamp: SystemTime,
     /// The connection state then.
     pub connection_state: PeerConnectionState,
+    /// The connection.
+    pub peer_connection: PeerConnectionStats,
     /// Transports.
     pub transports: Vec<TransportStats>,
+    /// Pairs of candidates of all transports.
+    pub candidate_pairs: Vec<CandidatePairStats>,
+    /// Our candidates.
+    pub local_candidates: Vec<CandidateStats>,
+    /// The peer's candidates.
+    pub remote_candidates: Vec<CandidateStats>,
+    /// Ours and the peer's.
+    pub certificates: Vec<CertificateStats>,
+    /// Those that a stream uses.
+    pub codecs: Vec<CodecStats>,
     /// Streams received.
     pub inbound_rtp: Vec<InboundRtpStats>,
     /// Streams sent.
     pub outbound_rtp: Vec<OutboundRtpStats>,
+    /// What the peer reports of the streams sent.
+    pub remote_inbound_rtp: Vec<RemoteInboundRtpStats>,
+    /// What the peer reports of the streams received.
+    pub remote_outbound_rtp: Vec<RemoteOutboundRtpStats>,
     /// Data channels that are not closed.
     pub data_channels: Vec<DataChannelStats>,
 }
@@ -160,16 +121,44 @@ pub struct StatsReport {
 impl StatsReport {
     pub(crate) fn new(state: &State, snapshot: NetworkSnapshot) -> Self {
         Self {
-            timestamp: snapshot.timestamp.unwrap_or(SystemTime::UNIX_EPOCH),
+            timestamp: snapshot.timestamp.unwrap_or(UNIX_EPOCH),
             connection_state: state.connection_state,
+            peer_connection: snapshot.peer_connection,
             transports: snapshot.transports,
-            inbound_rtp: snapshot.inbound,
-            outbound_rtp: snapshot.outbound,
+            candidate_pairs: snapshot.candidate_pairs,
+            local_candidates: snapshot.local_candidates,
+            remote_candidates: snapshot.remote_candidates,
+            certificates: snapshot.certificates,
+            codecs: snapshot.codecs,
+            inbound_rtp: snapshot.inbound_rtp,
+            outbound_rtp: snapshot.outbound_rtp,
+            remote_inbound_rtp: snapshot.remote_inbound_rtp,
+            remote_outbound_rtp: snapshot.remote_outbound_rtp,
             data_channels: snapshot.data_channels,
         }
     }
 }
 
-pub(crate) fn kind_word(kind: TrackKind) -> String {
-    kind.as_str().to_owned()
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use peerstack_p2p::{IceCandidatePairState, IceRole};
+
+    use super::*;
+
+    #[test]
+    fn states_are_told_in_w3cs_words() {
+        assert_eq!(word(&IceCandidatePairState::InProgress), "in-progress");
+        assert_eq!(word(&IceRole::Controlling), "controlling");
+    }
+
+    #[test]
+    fn instants_have_dates() {
+        #[expect(clippy::disallowed_methods, reason = "tests count from one real instant")]
+        let now = Instant::now();
+        let later = now + Duration::from_secs(3);
+        let clock = StatsClock::new(later, UNIX_EPOCH + Duration::from_secs(10));
+        assert_eq!((clock.timestamp(), clock.at(now), clock.at(later)), (10_000.0, 7_000.0, 10_000.0));
+    }
 }

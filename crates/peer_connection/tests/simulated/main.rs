@@ -1,0 +1,7 @@
+//! Whole PeerConnections over the virtual network, under tokio's paused clock: virtual minutes in milliseconds.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests that fail")]
+
+mod harness;
+mod rtcp;
+mod stats;
