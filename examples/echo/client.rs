@@ -272,6 +272,10 @@ fn milliseconds(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+
     use super::*;
 
     #[test]
@@ -285,5 +289,53 @@ mod tests {
         ] {
             assert_eq!(is_local(&url.parse().unwrap()), local, "{url}");
         }
+    }
+
+    /// A server that reads a request and answers each with the same bytes.
+    async fn answering(answer: impl Into<Vec<u8>>) -> (Uri, JoinHandle<()>) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let uri = format!("http://{}/offer", listener.local_addr().unwrap()).parse().unwrap();
+        let answer = answer.into();
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 65_536]).await;
+                let _ = stream.write_all(&answer).await;
+            }
+        });
+        (uri, task)
+    }
+
+    fn http(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_none_gets_a_sentence() {
+        let answer = r#"{"type":"answer","sdp":"v=0"}"#;
+        for (answer, part) in [
+            (b"\x00\xff garbage\r\n\r\n".to_vec(), "broke off"),
+            (Vec::new(), "broke off"),
+            (http("503 Full", "The server is full.").into_bytes(), "said 503: The server is full."),
+            (http("200 OK", "<html>").into_bytes(), "did not answer with a description"),
+            (
+                http("200 OK", r#"{"type":"offer","sdp":"v=0"}"#).into_bytes(),
+                "answered with the type \"offer\"",
+            ),
+            (http("200 OK", answer).into_bytes(), "the answer cannot be used"),
+        ] {
+            let (uri, serving) = answering(answer).await;
+            let error = exercise(&uri, &Args::default(), Exercise::Any).await.unwrap_err();
+            assert!(error.contains(part), "{part}: {error}");
+            serving.abort();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_gets_a_sentence() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let uri = format!("http://{}/offer", listener.local_addr().unwrap()).parse().unwrap();
+        drop(listener);
+        let error = exercise(&uri, &Args::default(), Exercise::Any).await.unwrap_err();
+        assert!(error.contains("cannot be reached"), "{error}");
     }
 }

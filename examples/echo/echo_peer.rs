@@ -19,8 +19,6 @@ use crate::stats;
 
 /// An answer that carries its candidates waits for them no longer.
 const GATHERING: Duration = Duration::from_secs(3);
-/// A peer with nothing but consent checks for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_secs(1);
 /// Channels and tracks of one peer that are echoed at once.
@@ -33,15 +31,17 @@ pub(crate) struct EchoPeer {
     pub(crate) pc: PeerConnection,
     pub(crate) counters: Arc<Counters>,
     pub(crate) started: Instant,
+    /// With nothing but consent checks for so long it is closed.
+    idle: Duration,
     /// Why the handshake failed, if it did.
     dtls_error: Mutex<Option<String>>,
 }
 
 impl EchoPeer {
-    pub(crate) fn new(id: String, pc: PeerConnection) -> Self {
+    pub(crate) fn new(id: String, pc: PeerConnection, idle: Duration) -> Self {
         let started = Instant::now();
         let counters = Arc::new(Counters::new(started));
-        Self { id, pc, counters, started, dtls_error: Mutex::new(None) }
+        Self { id, pc, counters, started, idle, dtls_error: Mutex::new(None) }
     }
 
     /// Answers an offer; the answer holds the candidates.
@@ -113,8 +113,8 @@ impl EchoPeer {
                 }
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 _ = watch.tick() => {
-                    if self.counters.idle(Instant::now()) >= IDLE {
-                        break format!("nothing but consent checks for {} s", IDLE.as_secs());
+                    if self.counters.idle(Instant::now()) >= self.idle {
+                        break format!("nothing but consent checks for {} s", self.idle.as_secs());
                     }
                     if stats::closed_by_peer(&self.pc).await {
                         break "closed by the peer".to_owned();

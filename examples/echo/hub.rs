@@ -15,6 +15,8 @@ use tracing::info;
 use crate::args::Args;
 use crate::echo_peer::{AnswerError, EchoPeer};
 
+/// A peer with nothing but consent checks for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
 /// Peers whose end is remembered, so that the page can say why.
 const MAX_ENDED: usize = 256;
 
@@ -39,9 +41,9 @@ impl From<AnswerError> for HubError {
     fn from(error: AnswerError) -> Self {
         match error {
             AnswerError::Theirs(error) => {
-                Self::BadRequest(format!("the description cannot be used: {error}"))
+                Self::BadRequest(format!("The description cannot be used: {error}."))
             }
-            AnswerError::Ours(error) => Self::Internal(format!("no answer could be made: {error}")),
+            AnswerError::Ours(error) => Self::Internal(format!("No answer could be made: {error}.")),
         }
     }
 }
@@ -51,6 +53,7 @@ impl From<AnswerError> for HubError {
 pub(crate) struct Hub {
     factory: PeerConnectionFactory,
     args: Args,
+    idle: Duration,
     places: Arc<Semaphore>,
     state: Mutex<State>,
 }
@@ -69,7 +72,21 @@ impl Hub {
         factory.create_peer_connection(configuration(&args))?.close();
         let places = Arc::new(Semaphore::new(args.max_peers));
         let state = State { peers: BTreeMap::new(), ended: VecDeque::new(), random: Random::from_system() };
-        Ok(Self { factory, args, places, state: Mutex::new(state) })
+        Ok(Self { factory, args, idle: IDLE, places, state: Mutex::new(state) })
+    }
+
+    /// The same with another patience.
+    #[cfg(test)]
+    pub(crate) fn with_idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Waits until there is no peer any more.
+    #[cfg(test)]
+    pub(crate) async fn emptied(&self) {
+        let all = self.places.acquire_many(self.args.max_peers as u32).await;
+        drop(all.expect("the places are never closed"));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -111,7 +128,7 @@ impl Hub {
             Ok(offer) => Ok((started.id.clone(), offer)),
             Err(error) => {
                 started.pc.close();
-                Err(HubError::Internal(format!("no offer could be made: {error}")))
+                Err(HubError::Internal(format!("No offer could be made: {error}.")))
             }
         }
     }
@@ -136,7 +153,7 @@ impl Hub {
     pub(crate) async fn add_candidate(&self, id: &str, candidate: IceCandidateInit) -> Result<(), HubError> {
         let peer = self.find(id)?;
         let result = peer.pc.add_ice_candidate(candidate).await;
-        result.map_err(|error| HubError::BadRequest(format!("the candidate cannot be used: {error}")))
+        result.map_err(|error| HubError::BadRequest(format!("The candidate cannot be used: {error}.")))
     }
 
     /// Closes a peer.
@@ -159,10 +176,10 @@ impl Hub {
         let place = Arc::clone(&self.places).try_acquire_owned();
         let place = place.map_err(|_| HubError::Full(self.args.max_peers))?;
         let pc = self.factory.create_peer_connection(configuration(&self.args));
-        let pc = pc.map_err(|error| HubError::Internal(format!("no connection could be made: {error}")))?;
+        let pc = pc.map_err(|error| HubError::Internal(format!("No connection could be made: {error}.")))?;
         // 24 characters of six bits, from letters and digits a URL carries as they are.
         let id = self.lock().random.ice_string(24).replace('+', "-").replace('/', "_");
-        Ok((EchoPeer::new(id, pc), place))
+        Ok((EchoPeer::new(id, pc, self.idle), place))
     }
 
     /// Enters a peer into the table and runs it until it ends; its place is free once all of it is freed.
@@ -215,4 +232,39 @@ pub(crate) fn configuration(args: &Args) -> Configuration {
     Configuration::new()
         .with_settings(settings)
         .with_ice_servers(args.ice_servers.iter().cloned().map(IceServer::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_does_nothing_is_closed_and_its_place_is_free() {
+        let args = Args { max_peers: 1, ..Args::default() };
+        let hub = Arc::new(Hub::new(args).unwrap().with_idle(Duration::ZERO));
+        let (peer, place) = hub.new_peer().unwrap();
+        assert!(matches!(hub.new_peer(), Err(HubError::Full(1))));
+        let id = hub.start(peer, place).id.clone();
+        hub.emptied().await;
+        let ended = hub.find(&id).unwrap_err();
+        assert!(matches!(&ended, HubError::Gone(reason) if reason.contains("nothing but consent checks")));
+        assert!(matches!(hub.find("another"), Err(HubError::NotFound)));
+        assert!(hub.new_peer().is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_server_ends_its_peers() {
+        let hub = Arc::new(Hub::new(Args::default()).unwrap());
+        let (id, offer) = hub.offer().await.unwrap();
+        assert!(offer.sdp.contains("m=application"), "{}", offer.sdp);
+        hub.shut_down(Duration::from_secs(3)).await;
+        hub.emptied().await;
+        assert!(matches!(hub.find(&id), Err(HubError::Gone(reason)) if reason == "closed"));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_or_a_wrong_server_shows_at_once() {
+        let args = Args { ice_servers: vec!["stun:".to_owned()], ..Args::default() };
+        assert!(Hub::new(args).unwrap_err().to_string().contains("host is missing"));
+    }
 }

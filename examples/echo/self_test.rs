@@ -22,18 +22,8 @@ pub(crate) async fn run(mut args: Args) -> ExitCode {
         Ok(hub) => Arc::new(hub),
         Err(error) => return wrong_use(&format!("these flags cannot be met: {error}")),
     };
-    let listener = match server::bind(SocketAddr::new(args.bind, 0)).await {
-        Ok(listener) => listener,
-        Err(error) => return wrong_use(&error),
-    };
-    let Ok(address) = listener.local_addr() else { return wrong_use("the port is not known") };
-    let serving = tokio::spawn(server::serve(listener, Arc::clone(&hub)));
-    println!("Two peers in one process, over {address} and UDP on this machine:");
-    let result = match http_client::parse_url(&format!("http://{address}/offer")) {
-        Ok(uri) => client::exercise(&uri, &args, Exercise::Exact).await,
-        Err(error) => Err(error),
-    };
-    serving.abort();
+    println!("Two peers in one process, over HTTP and UDP on this machine:");
+    let result = measure(&hub, &args).await;
     hub.shut_down(Duration::from_secs(3)).await;
     match result {
         Ok(report) => {
@@ -42,6 +32,17 @@ pub(crate) async fn run(mut args: Args) -> ExitCode {
         }
         Err(error) => verdict(&[error]),
     }
+}
+
+/// Serves on a free port and connects to it.
+async fn measure(hub: &Arc<Hub>, args: &Args) -> Result<Report, String> {
+    let listener = server::bind(SocketAddr::new(args.bind, 0)).await?;
+    let address = listener.local_addr().map_err(|error| format!("the port is not known: {error}"))?;
+    let serving = tokio::spawn(server::serve(listener, Arc::clone(hub)));
+    let uri = http_client::parse_url(&format!("http://{address}/offer"))?;
+    let result = client::exercise(&uri, args, Exercise::Exact).await;
+    serving.abort();
+    result
 }
 
 fn verdict(failures: &[String]) -> ExitCode {
@@ -78,6 +79,11 @@ fn failures(report: &Report) -> Vec<String> {
     }
     match (report.transport.bytes, report.server) {
         (Some((sent, received)), Some(server)) => {
+            let data =
+                [&report.messages, &report.bulk].map(|data| data.as_ref().map_or(0, |data| data.bytes));
+            if sent < data.iter().sum() {
+                failures.push("the transport counts fewer bytes than the messages have".to_owned());
+            }
             if !agree(sent, server.received) || !agree(received, server.sent) {
                 failures.push("the two sides do not agree on the bytes of the transport".to_owned());
             }
@@ -101,5 +107,14 @@ mod tests {
     fn counts_may_differ_by_five_percent() {
         assert!(agree(100, 100) && agree(95, 100) && agree(100, 95) && agree(0, 0));
         assert!(!agree(94, 100) && !agree(0, 1));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_that_is_sent_comes_back() {
+        let args = Args { bind: Ipv4Addr::LOCALHOST.into(), ..Args::default() };
+        let hub = Arc::new(Hub::new(args.clone()).unwrap());
+        let report = measure(&hub, &args).await.unwrap();
+        assert_eq!(failures(&report), Vec::<String>::new(), "{report:?}");
+        hub.emptied().await;
     }
 }

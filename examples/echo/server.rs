@@ -111,6 +111,9 @@ fn router(hub: Arc<Hub>) -> Router {
         .route("/peers/{id}/candidate", post(candidate))
         .route("/peers/{id}/stats", get(peer_stats))
         .fallback(async || (StatusCode::NOT_FOUND, "There is nothing at this address."))
+        .method_not_allowed_fallback(async |method: Method| {
+            (StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not what this address is for."))
+        })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(frame))
         .with_state(hub)
@@ -153,14 +156,14 @@ impl IntoResponse for HubError {
         let (status, sentence) = match self {
             Self::BadRequest(sentence) => (StatusCode::BAD_REQUEST, sentence),
             Self::TooLarge(limit) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, format!("The body is larger than {limit} bytes."))
+                (StatusCode::BAD_REQUEST, format!("The body is larger than {limit} bytes."))
             }
             Self::Full(limit) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("The server has as many peers as --max-peers allows ({limit}). Try again later."),
             ),
             Self::NotFound => (StatusCode::NOT_FOUND, "There is no such peer.".to_owned()),
-            Self::Gone(reason) => (StatusCode::GONE, format!("The peer has ended: {reason}")),
+            Self::Gone(reason) => (StatusCode::GONE, format!("The peer has ended: {reason}.")),
             Self::Internal(sentence) => (StatusCode::INTERNAL_SERVER_ERROR, sentence),
         };
         (status, sentence).into_response()
@@ -264,50 +267,4 @@ fn read_description(body: &[u8], wanted: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_description_is_read_and_what_is_none_gets_a_sentence() {
-        assert_eq!(read_description(br#"{"type":"offer","sdp":"v=0"}"#, "offer"), Ok("v=0".to_owned()));
-        let cases: [(&[u8], &str); 7] = [
-            (b"", "not JSON"),
-            (b"\xff\xfe", "not JSON"),
-            (b"v=0\r\n", "not JSON"),
-            (b"[]", "not JSON"),
-            (br#"{"sdp":"v=0"}"#, "missing field `type`"),
-            (br#"{"type":"answer","sdp":"v=0"}"#, "\"offer\" is wanted here"),
-            (br#"{"type":"offer","sdp":"  "}"#, "empty"),
-        ];
-        for (body, part) in cases {
-            let error = read_description(body, "offer").unwrap_err();
-            assert!(error.contains(part), "{error}");
-            assert!(error.ends_with('.'));
-        }
-    }
-
-    #[test]
-    fn the_page_needs_nothing_from_elsewhere() {
-        for (path, _, text) in PAGE {
-            for line in text.lines().filter(|line| !line.contains("w3.org/2000/svg")) {
-                assert!(!line.contains("https://") && !line.contains("http://"), "{path}: {line}");
-            }
-            assert!(!text.contains("style=") && !text.contains("onclick="), "{path}: the policy forbids both");
-            for import in text.lines().filter_map(|line| line.split_once(" from './")) {
-                let name = import.1.trim_end_matches("';");
-                assert!(PAGE.iter().any(|(path, ..)| path[1..] == *name), "{path} imports {name}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_candidate_is_read_as_a_browser_writes_it() {
-        let text = r#"{"candidate":"candidate:1 1 udp 1 1.2.3.4 5 typ host","sdpMid":"0","sdpMLineIndex":0,
-                       "usernameFragment":"abcd"}"#;
-        let candidate: Candidate = serde_json::from_str(text).unwrap();
-        assert_eq!((candidate.sdp_mid.as_deref(), candidate.sdp_m_line_index), (Some("0"), Some(0)));
-        assert_eq!(candidate.username_fragment.as_deref(), Some("abcd"));
-        let end: Candidate = serde_json::from_str("{\"candidate\":\"\",\"sdpMid\":null}").unwrap();
-        assert!(end.candidate.is_empty() && end.sdp_mid.is_none());
-    }
-}
+mod tests;

@@ -73,10 +73,19 @@ fn of_transport(transport: &TransportStats) -> Value {
         "ice_role": transport.ice_role,
         "dtls_state": transport.dtls_state,
         "dtls_role": transport.dtls_role,
-        "tls_version": transport.tls_version,
+        "tls_version": transport.tls_version.as_deref().map(version),
         "dtls_cipher": transport.dtls_cipher,
         "srtp_cipher": transport.srtp_cipher,
     })
+}
+
+/// What people call the version that stands in each record's header (RFC 6347, RFC 9147).
+fn version(number: &str) -> &str {
+    match number {
+        "FEFD" => "DTLS 1.2",
+        "FEFC" => "DTLS 1.3",
+        other => other,
+    }
 }
 
 fn of_pair(transport: &TransportStats) -> Option<Value> {
@@ -155,7 +164,11 @@ fn summary_of(transport: &TransportStats) -> Summary {
     let role = transport.dtls_role.as_deref().unwrap_or("no role");
     let pair = transport.selected_candidate_pair.as_ref();
     Summary {
-        dtls: transport.tls_version.as_ref().map(|version| format!("{version}, {cipher}, {role} here")),
+        dtls: transport
+            .tls_version
+            .as_deref()
+            .map(version)
+            .map(|version| format!("{version}, {cipher}, {role} here")),
         srtp: transport.srtp_cipher.clone(),
         pair: pair.map(|pair| format!("{}, {}", describe(&pair.local), describe(&pair.remote))),
         round_trip: transport.current_round_trip_time.map(|seconds| format!("{:.1} ms", seconds * 1e3)),
@@ -170,9 +183,11 @@ mod tests {
     #[test]
     fn what_is_not_known_is_named() {
         let mut transport = TransportStats::default();
+        transport.tls_version = Some("FEFC".to_owned());
         transport.srtp_cipher = Some("SRTP_AEAD_AES_128_GCM".to_owned());
         let summary = summary_of(&transport);
-        assert_eq!(summary.missing().collect::<Vec<_>>(), ["DTLS", "selected pair", "ICE round trip"]);
+        assert_eq!(summary.missing().collect::<Vec<_>>(), ["selected pair", "ICE round trip"]);
+        assert!(summary.rows().any(|(name, value)| name == "DTLS" && value.starts_with("DTLS 1.3, ")));
         assert!(summary.rows().any(|(name, value)| name == "SRTP" && value == "SRTP_AEAD_AES_128_GCM"));
         assert_eq!(of_transport(&transport)["srtp_cipher"], "SRTP_AEAD_AES_128_GCM");
         assert!(of_pair(&transport).is_none());
