@@ -111,6 +111,7 @@ impl JsepTransportFactory for TransportFactory {
     }
 
     fn local_fingerprints(&self) -> Vec<DtlsFingerprint> {
-        self.certificate.fingerprints()
+        // SHA-256 alone: of several, libwebrtc keeps the last, and some peers know no other (RFC 8122 section 5).
+        vec![self.certificate.fingerprint()]
     }
 }
