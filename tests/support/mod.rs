@@ -20,6 +20,7 @@ use peerstack::{
 };
 use peerstack_netsim::{Host, Lab, LinkConfig, addr, ip};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Milliseconds.
@@ -162,23 +163,44 @@ impl Signaling {
 /// What one side's events task tells a test.
 pub(crate) type Seen = mpsc::UnboundedReceiver<PeerConnectionEvent>;
 
+/// The tasks of two applications that hold handles on their connections.
+#[derive(Debug)]
+pub(crate) struct Applications([AbortHandle; 2]);
+
+impl Applications {
+    /// Ends them: the test's own handles are then the last.
+    pub(crate) fn quit(self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
 /// Joins two applications: each trickles its candidates, and answers offers. Returns both ways out, and the
 /// events of each that are not for signalling. The tasks end with the connections.
 pub(crate) fn join(a: Peer, b: Peer, delay: Duration) -> ((Signaling, Seen), (Signaling, Seen)) {
+    let (a, b, _) = join_applications(a, b, delay);
+    (a, b)
+}
+
+/// As [`join`], with the means to end the applications while the connections are open.
+pub(crate) fn join_applications(
+    a: Peer,
+    b: Peer,
+    delay: Duration,
+) -> ((Signaling, Seen), (Signaling, Seen), Applications) {
     let (to_b, b_inbox) = mpsc::unbounded_channel();
     let (to_a, a_inbox) = mpsc::unbounded_channel();
     let a_out = Signaling { path: to_b, delay };
     let b_out = Signaling { path: to_a, delay };
-    let a_seen = run_application(a, a_out.clone(), a_inbox);
-    let b_seen = run_application(b, b_out.clone(), b_inbox);
-    ((a_out, a_seen), (b_out, b_seen))
+    let (a_seen, a_task) = run_application(a, a_out.clone(), a_inbox);
+    let (b_seen, b_task) = run_application(b, b_out.clone(), b_inbox);
+    ((a_out, a_seen), (b_out, b_seen), Applications([a_task, b_task]))
 }
 
 fn run_application(
     peer: Peer,
     out: Signaling,
     mut inbox: mpsc::UnboundedReceiver<(Instant, Signal)>,
-) -> Seen {
+) -> (Seen, AbortHandle) {
     let Peer { pc, mut events } = peer;
     let (seen, receiver) = mpsc::unbounded_channel();
     let trickle = out.clone();
@@ -190,7 +212,7 @@ fn run_application(
             }
         }
     });
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         let receive = async {
             while let Some((at, signal)) = inbox.recv().await {
                 tokio::time::sleep_until(at).await;
@@ -203,7 +225,7 @@ fn run_application(
             () = receive => {}
         }
     });
-    receiver
+    (receiver, task.abort_handle())
 }
 
 async fn handle_signal(pc: &PeerConnection, out: &Signaling, signal: Signal) {
