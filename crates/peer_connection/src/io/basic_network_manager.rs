@@ -1,27 +1,64 @@
-//! Lists the system's interfaces as networks. Answers to libwebrtc's `BasicNetworkManager`
-//! (`rtc_base/network.cc`); owned by the network task.
+//! Lists the system's interfaces as networks, and looks every two seconds whether they changed. Answers to
+//! libwebrtc's `BasicNetworkManager` (`rtc_base/network.cc`); owned by the network task.
 
+use std::io;
 use std::net::IpAddr;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use if_addrs::{IfAddr, Interface};
 use peerstack_base::{AdapterType, Network, NetworkManager};
+use tokio::time::{Interval, MissedTickBehavior};
+
+/// How often the list is compared (libwebrtc `kNetworksUpdateIntervalMs`). Systems that tell of changes do so by
+/// ways of their own each; libwebrtc looks as well.
+const UPDATE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The first preference, which the best network gets; the next ones get one less each (libwebrtc
 /// `kHighestNetworkPreference`).
 const HIGHEST_NETWORK_PREFERENCE: u8 = 127;
 
 /// The system's interfaces, listed anew at each reading.
-#[derive(Debug, Default)]
 pub struct BasicNetworkManager {
+    list: Box<dyn Fn() -> io::Result<Vec<Interface>> + Send>,
     /// Names and prefixes in order of their first sight: the position is the network's id, less one.
     seen: Vec<(String, u8, IpAddr)>,
+    /// As of the last reading.
+    networks: Vec<Network>,
+    /// Made when changes are first asked for, within a runtime.
+    interval: Option<Interval>,
+}
+
+impl std::fmt::Debug for BasicNetworkManager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BasicNetworkManager").field("networks", &self.networks).finish_non_exhaustive()
+    }
+}
+
+impl Default for BasicNetworkManager {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl BasicNetworkManager {
     /// A manager that has seen nothing yet.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_list(if_addrs::get_if_addrs)
+    }
+
+    fn with_list(list: impl Fn() -> io::Result<Vec<Interface>> + Send + 'static) -> Self {
+        Self { list: Box::new(list), seen: Vec::new(), networks: Vec::new(), interval: None }
+    }
+
+    fn read(&mut self) -> Vec<Network> {
+        match (self.list)() {
+            Ok(interfaces) => self.networks_of(&interfaces),
+            Err(error) => {
+                tracing::warn!(target: "peerstack::network", %error, "interfaces cannot be listed");
+                Vec::new()
+            }
+        }
     }
 
     fn id_of(&mut self, name: &str, prefix_len: u8, prefix: IpAddr) -> u16 {
@@ -61,17 +98,27 @@ impl BasicNetworkManager {
 
 impl NetworkManager for BasicNetworkManager {
     fn networks(&mut self) -> Vec<Network> {
-        match if_addrs::get_if_addrs() {
-            Ok(interfaces) => self.networks_of(&interfaces),
-            Err(error) => {
-                tracing::warn!(target: "peerstack::network", %error, "interfaces cannot be listed");
-                Vec::new()
-            }
-        }
+        self.networks = self.read();
+        self.networks.clone()
     }
 
-    fn poll_changed(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.interval.get_or_insert_with(|| {
+            let mut interval = tokio::time::interval(UPDATE_INTERVAL);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            // The first tick is now.
+            interval.reset();
+            interval
+        });
+        loop {
+            let tick = self.interval.as_mut().map(|interval| interval.poll_tick(cx));
+            if !tick.is_some_and(|tick| tick.is_ready()) {
+                return Poll::Pending;
+            }
+            if self.read() != self.networks {
+                return Poll::Ready(());
+            }
+        }
     }
 }
 
@@ -164,6 +211,43 @@ mod tests {
         let first = manager.id_of("eth0", 24, prefix);
         assert_eq!(manager.id_of("eth1", 24, prefix), first + 1);
         assert_eq!(manager.id_of("eth0", 24, prefix), first);
+    }
+
+    fn interface(name: &str, ip: [u8; 4]) -> Interface {
+        Interface {
+            name: name.to_owned(),
+            addr: IfAddr::V4(if_addrs::Ifv4Addr {
+                ip: ip.into(),
+                netmask: [255, 255, 255, 0].into(),
+                prefixlen: 24,
+                broadcast: None,
+            }),
+            index: None,
+            oper_status: if_addrs::IfOperStatus::Up,
+            is_p2p: false,
+        }
+    }
+
+    /// Nothing is told while nothing changes; a change within one interval, once.
+    #[tokio::test(start_paused = true)]
+    async fn changes_are_seen_within_two_seconds() {
+        use std::sync::{Arc, Mutex};
+
+        let listed = Arc::new(Mutex::new(vec![interface("eth0", [192, 168, 7, 9])]));
+        let list = Arc::clone(&listed);
+        let mut manager = BasicNetworkManager::with_list(move || Ok(list.lock().unwrap().clone()));
+        assert_eq!(manager.networks().len(), 1);
+        let hour = Duration::from_secs(3_600);
+        let changed = std::future::poll_fn(|cx| manager.poll_changed(cx));
+        assert!(tokio::time::timeout(hour, changed).await.is_err());
+
+        listed.lock().unwrap().push(interface("wlan0", [10, 0, 0, 9]));
+        let changed = std::future::poll_fn(|cx| manager.poll_changed(cx));
+        assert!(tokio::time::timeout(UPDATE_INTERVAL, changed).await.is_ok());
+        let networks = manager.networks();
+        assert_eq!((networks.len(), networks[0].id, networks[1].id), (2, 1, 2));
+        let changed = std::future::poll_fn(|cx| manager.poll_changed(cx));
+        assert!(tokio::time::timeout(hour, changed).await.is_err());
     }
 
     #[test]

@@ -334,8 +334,15 @@ impl Connection {
         self.controller.poll_wake(cx)
     }
 
-    pub(super) fn set_networks(&mut self, _now: Instant, networks: &[Network]) {
+    /// The networks changed: transports that are there gather on new ones, later ones begin with them.
+    pub(super) fn set_networks(&mut self, now: Instant, networks: &[Network]) {
         self.controller.factory_mut().networks = networks.to_vec();
+        let ids: Vec<_> = self.controller.transports().map(|(id, _)| id).collect();
+        for id in ids {
+            if let Some(transport) = self.controller.transport_by_id_mut(id) {
+                transport.ice_mut().set_networks(now, networks.to_vec());
+            }
+        }
     }
 
     pub(super) fn handle_resolved(&mut self, now: Instant, id: ResolveId, addresses: &[IpAddr]) {

@@ -133,7 +133,9 @@ impl NetworkTask {
             NetworkCommand::Add(id, config, shared) => {
                 if self.connections.is_empty() {
                     self.networks = self.network_manager.networks();
-                    self.watch_networks();
+                    if self.watch_networks() {
+                        self.ready.waker(Ready::Networks).wake();
+                    }
                 }
                 let random = self.random.fork();
                 let connection = Connection::new(
@@ -160,11 +162,30 @@ impl NetworkTask {
         }
     }
 
-    fn watch_networks(&mut self) {
+    /// Asks to be woken when networks change. Whether they changed already.
+    fn watch_networks(&mut self) -> bool {
         let waker = self.ready.waker(Ready::Networks);
-        // A change that is there already is read by the next turn.
-        if self.network_manager.poll_changed(&mut Context::from_waker(&waker)).is_ready() {
-            waker.wake();
+        self.network_manager.poll_changed(&mut Context::from_waker(&waker)).is_ready()
+    }
+
+    /// Tells the connections if networks changed. Without connections nobody asks until there is one.
+    fn update_networks(&mut self, now: Instant) {
+        if self.connections.is_empty() || !self.watch_networks() {
+            return;
+        }
+        let networks = self.network_manager.networks();
+        // A change from here on wakes the task again.
+        if self.watch_networks() {
+            self.ready.waker(Ready::Networks).wake();
+        }
+        if networks == self.networks {
+            return;
+        }
+        tracing::debug!(target: "peerstack::network", count = networks.len(), "networks changed");
+        self.networks = networks;
+        for (id, connection) in &mut self.connections {
+            connection.set_networks(now, &self.networks);
+            self.touched.insert(*id);
         }
     }
 
@@ -179,14 +200,7 @@ impl NetworkTask {
             Ready::Connection(id) => {
                 self.touched.insert(id);
             }
-            Ready::Networks => {
-                self.networks = self.network_manager.networks();
-                self.watch_networks();
-                for (id, connection) in &mut self.connections {
-                    connection.set_networks(now, &self.networks);
-                    self.touched.insert(*id);
-                }
-            }
+            Ready::Networks => self.update_networks(now),
         }
     }
 

@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests that fail")]
 
 mod harness;
+mod lifetime;
+mod networks;
 mod rtcp;
 mod stats;

@@ -1,0 +1,134 @@
+//! What ends a connection frees its sockets and both of its tasks, at every stage of its life.
+
+use peerstack_netsim::Lab;
+use peerstack_peer_connection::{
+    Configuration, DataChannelInit, IceGatheringState, MediaStreamTrack, OfferOptions, PeerConnection,
+    PeerConnectionFactory, PeerConnectionState, TrackKind,
+};
+
+use crate::harness::{dependencies, ms, negotiate, pass, two_hosts, two_peers};
+
+/// Tasks of the runtime that are alive: the test's helpers among them.
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// After the tasks had their turn.
+async fn settled(lab: &Lab) -> (usize, usize) {
+    pass(ms(10)).await;
+    (tasks(), lab.open_sockets())
+}
+
+/// How far a connection gets before it ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stage {
+    New,
+    Offered,
+    Gathering,
+}
+
+async fn reach(pc: &PeerConnection, stage: Stage) {
+    if stage == Stage::New {
+        return;
+    }
+    let _ = pc.create_data_channel("data", DataChannelInit::default()).unwrap();
+    let _ = pc.add_track(MediaStreamTrack::new(TrackKind::Audio), &[]).unwrap();
+    let offer = pc.create_offer(OfferOptions::default()).await.unwrap();
+    if stage == Stage::Gathering {
+        pc.set_local_description(offer).await.unwrap();
+        pass(ms(1)).await;
+        assert_ne!(pc.ice_gathering_state(), IceGatheringState::New);
+    }
+}
+
+/// Close, and dropping the last handle without it.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_early_leaves_nothing() {
+    let (lab, host, _) = two_hosts(31, ms(5));
+    let before = settled(&lab).await;
+    assert_eq!(before.1, 0);
+    for stage in [Stage::New, Stage::Offered, Stage::Gathering] {
+        for close in [true, false] {
+            let dependencies = dependencies(&lab, &host, 1);
+            let pc = PeerConnection::with_dependencies(Configuration::new(), dependencies).unwrap();
+            let clone = pc.clone();
+            reach(&pc, stage).await;
+            drop(clone);
+            assert!(!pc.is_closed());
+            if close {
+                pc.close();
+                pc.closed().await;
+                assert_eq!(settled(&lab).await, before, "closed when {stage:?}");
+            }
+            drop(pc);
+            assert_eq!(settled(&lab).await, before, "dropped when {stage:?}");
+        }
+    }
+}
+
+/// A connection outlives its factory; the network task ends with the last connection, or with the factory if it
+/// has none.
+#[tokio::test(start_paused = true)]
+async fn the_network_task_ends_with_the_last_that_needs_it() {
+    let (lab, host, _) = two_hosts(32, ms(5));
+    let before = settled(&lab).await;
+    drop(PeerConnectionFactory::with_dependencies(dependencies(&lab, &host, 1)).unwrap());
+    assert_eq!(settled(&lab).await, before);
+
+    let factory = PeerConnectionFactory::with_dependencies(dependencies(&lab, &host, 1)).unwrap();
+    let one = factory.create_peer_connection(Configuration::new()).unwrap();
+    let two = factory.create_peer_connection(Configuration::new()).unwrap();
+    drop(factory);
+    reach(&one, Stage::Gathering).await;
+    reach(&two, Stage::Gathering).await;
+    drop(one);
+    assert!(two.stats().await.is_ok());
+    assert_eq!(settled(&lab).await.0, before.0 + 2, "its own task and the network task");
+    drop(two);
+    assert_eq!(settled(&lab).await, before);
+}
+
+/// Channels, senders and tracks that the application keeps hold nothing open.
+#[tokio::test(start_paused = true)]
+async fn handles_that_are_kept_hold_nothing_open() {
+    let (lab, a, mut b) = two_peers(33, ms(5));
+    let before = settled(&lab).await;
+    let channel = a.pc.create_data_channel("data", DataChannelInit::default()).unwrap();
+    let sender = a.pc.add_track(MediaStreamTrack::new(TrackKind::Video), &[]).unwrap();
+    negotiate(&a, &b).await;
+    let (remote, track) = (b.channels.recv().await.unwrap(), b.tracks.recv().await.unwrap());
+    assert_eq!(b.pc.connection_state(), PeerConnectionState::Connected);
+    let receiver = b.pc.receivers().remove(0);
+    a.pc.close();
+    a.pc.closed().await;
+    // The peer is told.
+    while remote.next_event().await.is_some() {}
+    b.pc.close();
+    b.pc.closed().await;
+    // Two connections with two tasks each, and the two that passed candidates.
+    assert_eq!(settled(&lab).await, (before.0 - 6, 0));
+    assert_eq!((track.recv().await, channel.next_event().await.is_some()), (None, true));
+    while channel.next_event().await.is_some() {}
+    assert_eq!(sender.next_feedback().await, None);
+    receiver.send_pli(1);
+    assert!(sender.send_rtp(Default::default()).is_err() && channel.send("late").is_err());
+    assert!(a.pc.create_offer(OfferOptions::default()).await.is_err() && a.pc.stats().await.is_err());
+}
+
+/// A connection that was closed sends nothing more, and what its peer still says reaches no one.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_after_close() {
+    let (lab, a, mut b) = two_peers(34, ms(5));
+    let _channel = a.pc.create_data_channel("data", DataChannelInit::default()).unwrap();
+    negotiate(&a, &b).await;
+    let _remote = b.channels.recv().await.unwrap();
+    a.pc.close();
+    a.pc.closed().await;
+    let from_a = || {
+        let ours = |ip: std::net::IpAddr| a.host.interfaces()[0].ips().contains(&ip);
+        lab.trace().sent().only(|entry| ours(entry.from.ip())).entries().len()
+    };
+    let sent = from_a();
+    pass(ms(60_000)).await;
+    assert_eq!(from_a(), sent);
+}
