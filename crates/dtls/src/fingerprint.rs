@@ -56,6 +56,8 @@ impl DtlsFingerprint {
             .split_once(' ')
             .ok_or_else(|| FingerprintError::Syntax(text.chars().take(100).collect()))?;
         let algorithm = algorithm.to_ascii_lowercase();
+        // First, so that no error repeats more of the text than an excerpt.
+        hash(&algorithm)?;
         let bytes: Option<Vec<u8>> = value.trim().split(':').map(hex_pair).collect();
         let fingerprint = match bytes {
             Some(value) => Self { algorithm, value },
@@ -190,5 +192,8 @@ mod tests {
             Err(FingerprintError::Length { algorithm: "sha-256".into(), expected: 32, actual: 31 })
         );
         assert!(!short.matches(b"abc"));
+        // Long names are not repeated, whatever follows them.
+        let long = format!("{} x", "z".repeat(4000));
+        assert_eq!(DtlsFingerprint::parse(&long), Err(FingerprintError::Algorithm("z".repeat(40))));
     }
 }

@@ -15,6 +15,9 @@ use crate::Input;
 /// Bytes that one datagram of a handshake may cause: a flight with a certificate, sent twice.
 const MAX_CAUSED: usize = 16 << 10;
 
+/// ICE's consent would have expired (RFC 7675 section 5.1).
+const STARVED: Duration = Duration::from_secs(30);
+
 fn certificates() -> &'static [Certificate; 2] {
     static CERTIFICATES: OnceLock<[Certificate; 2]> = OnceLock::new();
     CERTIFICATES.get_or_init(|| {
@@ -31,7 +34,8 @@ pub struct End {
     /// The transport.
     pub dtls: DtlsTransport<FakeIceTransport>,
     events: EventReceiver<DtlsTransportEvent>,
-    states: Vec<DtlsTransportState>,
+    /// Why it failed.
+    pub error: Option<String>,
     /// What it sent and was not yet delivered.
     pub sent: Vec<Vec<u8>>,
     /// What it was given to send as application data.
@@ -50,6 +54,9 @@ pub struct Pair {
     seen: Vec<(usize, Vec<u8>)>,
     /// Whether the fuzzer did anything but carry.
     pub forged: bool,
+    /// When each end last got a datagram of the other's as it was sent.
+    heard_at: [Instant; 2],
+    connected: [bool; 2],
 }
 
 impl Pair {
@@ -67,9 +74,10 @@ impl Pair {
             let role = [DtlsRole::Client, DtlsRole::Server][side];
             dtls.set_remote_parameters(now, vec![fingerprint], role).unwrap();
             dtls.ice_mut().set_writable(true);
-            End { dtls, events, states: Vec::new(), sent: Vec::new(), said: Vec::new(), heard: 0 }
+            End { dtls, events, error: None, sent: Vec::new(), said: Vec::new(), heard: 0 }
         });
-        let mut pair = Self { now, ends, seen: Vec::new(), forged: false };
+        let mut pair =
+            Self { now, ends, seen: Vec::new(), forged: false, heard_at: [now; 2], connected: [false; 2] };
         pair.settle(0);
         pair.settle(1);
         pair
@@ -85,8 +93,8 @@ impl Pair {
             end.heard += 1;
         }
         while let Some(event) = end.events.try_next() {
-            if let DtlsTransportEvent::StateChange(state) = event {
-                end.states.push(state);
+            if let DtlsTransportEvent::HandshakeError(error) = event {
+                end.error = Some(error);
             }
         }
         let sent = end.dtls.ice_mut().take_sent();
@@ -124,6 +132,7 @@ impl Pair {
             return false;
         }
         let datagram = sent.remove(0);
+        self.heard_at[to] = self.now;
         self.deliver(to, datagram);
         true
     }
@@ -131,6 +140,19 @@ impl Pair {
     /// Whether an end is connected.
     pub fn connected(&self, side: usize) -> bool {
         self.ends[side].dtls.state() == DtlsTransportState::Connected
+    }
+
+    /// What stands, stands: nobody but the peer ends it, unless the last words of a handshake find no answer for
+    /// longer than ICE would wait.
+    pub fn check_standing(&mut self) {
+        for side in 0..2 {
+            let ended = self.connected[side] && !self.connected(side);
+            let starved = self.now - self.heard_at[side] > STARVED;
+            let error = &self.ends[side].error;
+            let unanswered = error.as_ref().is_some_and(|error| error.contains("does not answer"));
+            assert!(!ended || (starved && unanswered), "what stood was ended: {error:?}");
+            self.connected[side] = self.connected(side);
+        }
     }
 
     /// Lets time pass.

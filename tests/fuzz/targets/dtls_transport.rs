@@ -18,13 +18,9 @@ fuzz_target!(|data: &[u8]| {
     for step in 0..input.below(16) {
         pair.deliver_next((step + 1) % 2);
     }
-    let mut connected = [false; 2];
     while !input.is_empty() {
         pair.act(&mut input);
-        for (side, was) in connected.iter_mut().enumerate() {
-            assert!(!*was || pair.connected(side), "nobody but the peer can end what stands");
-            *was = pair.connected(side);
-        }
+        pair.check_standing();
     }
     for _ in 0..40 {
         while pair.deliver_next(1) | pair.deliver_next(0) {}
