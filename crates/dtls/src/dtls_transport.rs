@@ -36,6 +36,8 @@ const MIN_RETRANSMIT: Duration = Duration::from_millis(50);
 const MAX_RETRANSMIT: Duration = Duration::from_secs(3);
 /// The smallest datagrams a handshake is cut into: IPv4's minimum of 576 less headers.
 const MIN_MTU: usize = 512;
+/// What an engine has to say at most when it is closed.
+const MAX_FAREWELL: usize = 64;
 const HANDSHAKE_OPTIONS: PacketOptions =
     PacketOptions { srtp_bypass: false, kind: PacketKind::Dtls, ecn: peerstack_base::Ecn::NotEct };
 
@@ -298,6 +300,9 @@ impl<I: IceTransport> DtlsTransport<I> {
                 Err(error) => Err(error),
             };
             if let Err(error) = verdict {
+                if error == DtlsEngineError::Fingerprint {
+                    self.refuse(now, engine);
+                }
                 self.engine_failed(now, error);
                 // A new association may have begun, and has something to say.
                 self.pump(now);
@@ -369,6 +374,25 @@ impl<I: IceTransport> DtlsTransport<I> {
             }
         }
         Ok(())
+    }
+
+    /// Tells a peer whose certificate was refused that it is over, where there are keys to say it under: a DTLS 1.3
+    /// client is done before we have seen its certificate, and would believe itself connected.
+    fn refuse(&mut self, now: Instant, mut engine: Box<dyn DtlsEngine>) {
+        engine.close(now);
+        for _ in 0..MAX_FAREWELL {
+            match engine.poll() {
+                Ok(DtlsEngineOutput::Datagram(datagram)) => {
+                    // Lost if it cannot be sent, as on a network.
+                    let _ = self.ice.send_with(now, &HANDSHAKE_OPTIONS, datagram.len(), |slot| {
+                        slot.copy_from_slice(datagram);
+                        datagram.len()
+                    });
+                }
+                Ok(DtlsEngineOutput::Idle) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
     }
 
     /// The association is over: begun anew if nobody was authenticated, because anybody may have caused that;

@@ -19,6 +19,8 @@ mod handshake_record;
 #[cfg(test)]
 mod loss_tests;
 mod pending_data;
+#[cfg(test)]
+mod refusal_tests;
 #[cfg(feature = "webrtc-dtls")]
 mod stream_interface_channel;
 #[cfg(test)]
