@@ -366,21 +366,24 @@ impl PeerConnection {
         self.shared().lock().closed
     }
 
-    /// What is measured: one typed report.
+    /// What is measured: one typed report. Of a closed connection, what was measured last.
     ///
     /// # Errors
-    /// `InvalidStateError` once everything is freed.
+    /// None so far.
     pub async fn stats(&self) -> Result<StatsReport, RtcError> {
         let (reply, answer) = oneshot::channel();
         self.shared().network.send(ConnectionCommand::Stats { reply });
-        let snapshot = answer.await.map_err(|_| RtcError::closed())?;
+        let snapshot = match answer.await {
+            Ok(snapshot) => snapshot,
+            Err(_) => self.shared().network.shared().last_stats(),
+        };
         Ok(StatsReport::new(&self.shared().lock(), snapshot))
     }
 
     /// The pair of candidates that carries packets.
     ///
     /// # Errors
-    /// As [`stats`](Self::stats).
+    /// `InvalidStateError` on a closed connection.
     pub async fn selected_candidate_pair(&self) -> Result<Option<CandidatePair>, RtcError> {
         let (reply, answer) = oneshot::channel();
         self.shared().network.send(ConnectionCommand::SelectedPair { reply });

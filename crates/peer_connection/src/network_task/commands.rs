@@ -183,6 +183,8 @@ pub(crate) struct HandleShared {
     channels: Mutex<Vec<Weak<DataChannelShared>>>,
     /// RTCP that is not read here.
     pub(crate) rtcp: DroppingQueue<RtcpPacket>,
+    /// What was measured last, once the connection is closed.
+    last_stats: Mutex<Option<NetworkSnapshot>>,
 }
 
 impl HandleShared {
@@ -193,7 +195,17 @@ impl HandleShared {
             next_channel: AtomicU32::new(0),
             channels: Mutex::new(Vec::new()),
             rtcp: DroppingQueue::new(MAX_RAW_RTCP),
+            last_stats: Mutex::new(None),
         }
+    }
+
+    pub(super) fn set_last_stats(&self, snapshot: NetworkSnapshot) {
+        *self.last_stats.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+
+    /// What was measured when the connection was closed.
+    pub(crate) fn last_stats(&self) -> NetworkSnapshot {
+        self.last_stats.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
     pub(super) fn set_max_message_size(&self, bytes: usize) {

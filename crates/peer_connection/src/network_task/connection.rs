@@ -366,6 +366,7 @@ impl Connection {
     }
 
     pub(super) fn close(&mut self, now: Instant) {
+        self.handles.set_last_stats(self.snapshot(now));
         self.data.close_all();
         self.media.rtcp.close();
         self.flush_rtcp(now);

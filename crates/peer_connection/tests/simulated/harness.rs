@@ -7,7 +7,7 @@ use peerstack_base::Random;
 use peerstack_netsim::{Host, Lab, LinkConfig, ip};
 use peerstack_peer_connection::{
     Configuration, DataChannel, MediaStreamTrack, OfferOptions, PeerConnection, PeerConnectionDependencies,
-    PeerConnectionEvent, PeerConnectionFactory, RtpPacket, RtpSender,
+    PeerConnectionEvent, PeerConnectionFactory, RtpPacket, RtpSender, SessionDescription,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -111,17 +111,30 @@ pub(crate) fn joined(
 
 /// One exchange of offer and answer.
 pub(crate) async fn negotiate(a: &Peer, b: &Peer) {
-    exchange(&a.pc, &b.pc).await;
+    negotiate_without(a, b, "").await;
+}
+
+/// As [`negotiate`], but a signalling server takes out the lines that begin so.
+pub(crate) async fn negotiate_without(a: &Peer, b: &Peer, line: &str) {
+    exchange(&a.pc, &b.pc, line).await;
     let _ = a.negotiated.send_replace(true);
 }
 
-async fn exchange(a: &PeerConnection, b: &PeerConnection) {
+fn without(mut description: SessionDescription, line: &str) -> SessionDescription {
+    if !line.is_empty() {
+        let kept = description.sdp.split_inclusive('\n').filter(|other| !other.starts_with(line));
+        description.sdp = kept.collect();
+    }
+    description
+}
+
+async fn exchange(a: &PeerConnection, b: &PeerConnection, line: &str) {
     let offer = a.create_offer(OfferOptions::default()).await.unwrap();
     a.set_local_description(offer.clone()).await.unwrap();
-    b.set_remote_description(offer).await.unwrap();
+    b.set_remote_description(without(offer, line)).await.unwrap();
     let answer = b.create_answer().await.unwrap();
     b.set_local_description(answer.clone()).await.unwrap();
-    a.set_remote_description(answer).await.unwrap();
+    a.set_remote_description(without(answer, line)).await.unwrap();
 }
 
 /// Sends `count` packets of 100 bytes, one each 10 ms; `first` is the first sequence number.

@@ -112,7 +112,12 @@ async fn handles_that_are_kept_hold_nothing_open() {
     assert_eq!(sender.next_feedback().await, None);
     receiver.send_pli(1);
     assert!(sender.send_rtp(Default::default()).is_err() && channel.send("late").is_err());
-    assert!(a.pc.create_offer(OfferOptions::default()).await.is_err() && a.pc.stats().await.is_err());
+    assert!(a.pc.create_offer(OfferOptions::default()).await.is_err());
+    // O34, Q07: what was measured last can still be asked for.
+    let last = a.pc.stats().await.unwrap();
+    assert_eq!(last.connection_state, PeerConnectionState::Closed);
+    assert_eq!((last.transports.len(), last.data_channels.len()), (1, 1));
+    assert!(last.transports[0].packets_sent > 0 && last.transports[0].dtls_state == "connected");
 }
 
 /// A connection that was closed sends nothing more, and what its peer still says reaches no one.

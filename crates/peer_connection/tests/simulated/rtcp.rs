@@ -6,7 +6,7 @@ use peerstack_peer_connection::{
     MediaStreamTrack, RtcpFeedback, RtpTransceiverDirection, RtpTransceiverInit, TrackKind,
 };
 
-use crate::harness::{ms, negotiate, pass, send_media, two_peers};
+use crate::harness::{ms, negotiate, negotiate_without, pass, send_media, two_peers};
 
 /// Q03, Q06: reports cross; loss and round-trip time are known to the sender, what was sent to the receiver, within
 /// the intervals of RFC 3550 and libwebrtc.
@@ -168,4 +168,53 @@ async fn a_stopped_sender_is_reported_no_more() {
     let at_a = a.pc.stats().await.unwrap();
     assert_eq!(at_a.outbound_rtp[0].packets_sent, 200);
     assert!(b.pc.stats().await.unwrap().remote_outbound_rtp[0].reports_sent > reports);
+
+    // webrtc-pc section 5.4: stopping does not wait for the negotiation.
+    let before = rtcp();
+    transceiver.stop().unwrap();
+    assert!(transceiver.sender().send_rtp(Default::default()).is_err());
+    pass(ms(1)).await;
+    assert!(rtcp() > before, "a goodbye");
+}
+
+/// O29: feedback goes alone only if both sides said that they take it.
+#[tokio::test(start_paused = true)]
+async fn reduced_size_needs_both_sides() {
+    for (seed, line, first) in [(6, "", 206), (7, "a=rtcp-rsize", 201)] {
+        let (lab, a, mut b) = two_peers(seed, ms(5));
+        let sender = a.pc.add_track(MediaStreamTrack::new(TrackKind::Video), &[]).unwrap();
+        negotiate_without(&a, &b, line).await;
+        let track = b.tracks.recv().await.unwrap();
+        pass(ms(2_000)).await;
+        send_media(&sender, 0, 1).await;
+        assert!(track.recv().await.is_some());
+        b.pc.receivers()[0].send_pli(sender.ssrc());
+        assert_eq!(sender.next_feedback().await, Some(RtcpFeedback::Pli { ssrc: sender.ssrc() }));
+        let rtcp = lab.trace().sent().only(|entry| matches!(entry.kind, TraceKind::Rtcp(_)));
+        assert_eq!(rtcp.entries()[0].kind, TraceKind::Rtcp(first));
+    }
+}
+
+/// Without BUNDLE each section has its transport, and each transport its reports and its goodbye.
+#[tokio::test(start_paused = true)]
+async fn each_transport_has_its_reports() {
+    let (_lab, a, b) = two_peers(8, ms(5));
+    let audio = a.pc.add_track(MediaStreamTrack::new(TrackKind::Audio), &[]).unwrap();
+    let video = a.pc.add_track(MediaStreamTrack::new(TrackKind::Video), &[]).unwrap();
+    negotiate_without(&a, &b, "a=group:BUNDLE").await;
+    pass(ms(3_000)).await;
+    send_media(&audio, 0, 300).await;
+    send_media(&video, 0, 300).await;
+    pass(ms(8_000)).await;
+    let (at_a, at_b) = (a.pc.stats().await.unwrap(), b.pc.stats().await.unwrap());
+    assert_eq!((at_a.transports.len(), at_b.transports.len()), (2, 2));
+    for sender in [&audio, &video] {
+        let sent = at_a.outbound_rtp.iter().find(|stats| stats.ssrc == sender.ssrc()).unwrap();
+        let told = at_a.remote_inbound_rtp.iter().find(|stats| stats.ssrc == sender.ssrc()).unwrap();
+        assert_eq!((told.packets_lost, &told.transport_id), (0, &sent.transport_id));
+        assert!(told.round_trip_time.is_some());
+        let received = at_b.inbound_rtp.iter().find(|stats| stats.ssrc == sender.ssrc()).unwrap();
+        assert_eq!((received.packets_received, received.packets_lost), (300, 0));
+    }
+    assert_ne!(at_a.outbound_rtp[0].transport_id, at_a.outbound_rtp[1].transport_id);
 }
