@@ -469,9 +469,8 @@ impl DtlsEngine for DimplEngine {
                     }
                     if !profile.is_some_and(|profile| self.srtp_profiles.contains(&profile)) {
                         self.closed = true;
-                        return Err(DtlsEngineError::Protocol(format!(
-                            "the peer chose an SRTP profile that was not configured: {profile:?}"
-                        )));
+                        let name = profile.map_or("one that is unknown", SrtpProtectionProfile::as_str);
+                        return Err(DtlsEngineError::SrtpProfile(name));
                     }
                     if let Some(profile) = profile {
                         let material = material.to_vec();

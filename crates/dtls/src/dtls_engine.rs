@@ -67,6 +67,10 @@ pub enum DtlsEngineError {
     /// What came from the peer, or from somebody in its name, ended the association.
     #[error("the DTLS association failed: {0}")]
     Protocol(String),
+    /// The handshake agreed on an SRTP profile that was not configured, which an engine that offers its own cannot
+    /// prevent.
+    #[error("the SRTP profile agreed on was not configured: {0}")]
+    SrtpProfile(&'static str),
     /// The peer's certificate is none of those that were signalled (RFC 8122 section 6).
     #[error("the peer's certificate does not match a signalled fingerprint")]
     Fingerprint,

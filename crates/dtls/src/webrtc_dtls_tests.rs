@@ -76,6 +76,67 @@ async fn each_engine_with_each() {
     }
 }
 
+/// D11, D24: each engine with each, in both roles, in each version they can have, with each profile: it is
+/// used where the engines let it be chosen, both ends have the same keys of it, and data passes.
+#[tokio::test(start_paused = true)]
+async fn every_engine_version_role_and_profile() {
+    use SrtpProtectionProfile::{AeadAes128Gcm, AeadAes256Gcm, Aes128CmSha1_80};
+    let engines = ENGINES.into_iter().chain([[Dimpl, Dimpl]]);
+    for engines in engines {
+        let versions: &[DtlsVersion] = match engines {
+            [Dimpl, Dimpl] => &[DtlsVersion::Dtls12, DtlsVersion::Dtls13],
+            _ => &[DtlsVersion::Dtls12],
+        };
+        for (&version, client) in versions.iter().flat_map(|version| [(version, A), (version, B)]) {
+            for profile in [AeadAes256Gcm, AeadAes128Gcm, Aes128CmSha1_80] {
+                let what = format!("{engines:?} {version} {client:?} {profile:?}");
+                let mut configs = configs(engines);
+                for config in &mut configs {
+                    config.srtp_profiles = vec![profile];
+                    config.max_version = version;
+                }
+                let [a, b] = configs;
+                let mut pair = Pair::new(a, b);
+                pair.tell_parameters(client, DtlsRole::Client).unwrap();
+                pair.tell_parameters(client.other(), DtlsRole::Server).unwrap();
+                pair.set_writable(A, true);
+                pair.set_writable(B, true);
+                if engines == [Dimpl, Dimpl] && profile != AeadAes256Gcm {
+                    // It offers each profile it has, and takes the first: not used, and not tried again.
+                    let failed =
+                        |pair: &mut Pair| [&pair.a, &pair.b].iter().any(|p| p.dtls.state() == Failed);
+                    assert!(pair.run_until_async(Duration::from_secs(1), failed).await, "{what}");
+                    let reason = "the SRTP profile agreed on was not configured: SRTP_AEAD_AES_256_GCM";
+                    let reason = DtlsTransportEvent::HandshakeError(reason.to_owned());
+                    assert!(pair.a.told.contains(&reason) || pair.b.told.contains(&reason), "{what}");
+                    pair.run_for_async(Duration::from_secs(1)).await;
+                    for peer in [&pair.a, &pair.b] {
+                        assert_ne!(peer.dtls.state(), Connected, "{what}");
+                        assert_eq!(peer.dtls.srtp_keying_material(), None, "{what}");
+                    }
+                    continue;
+                }
+                assert!(pair.connect_async().await, "{what}: {:?} {:?}", pair.a.told, pair.b.told);
+                let keys = pair.a.dtls.srtp_keying_material().unwrap();
+                assert_eq!(pair.b.dtls.srtp_keying_material().as_ref(), Some(&keys), "{what}");
+                assert_eq!(keys.profile, profile, "{what}");
+                assert_eq!(keys.material.len(), 2 * (profile.key_len() + profile.salt_len()), "{what}");
+                assert_eq!(pair.a.dtls.tls_version(), Some(version.as_str()), "{what}");
+                for peer in [&pair.a, &pair.b] {
+                    // Each event once, and in order: the keys with the state, writable behind it.
+                    let expected = [
+                        DtlsTransportEvent::StateChange(Connecting),
+                        DtlsTransportEvent::StateChange(Connected),
+                        DtlsTransportEvent::WritableState(true),
+                    ];
+                    assert_eq!(peer.told, expected, "{what}");
+                }
+                survives(&mut pair, &what).await;
+            }
+        }
+    }
+}
+
 /// D24: the profile both have; SHA1-32, which the first engine has not.
 #[tokio::test(start_paused = true)]
 async fn profiles_meet() {

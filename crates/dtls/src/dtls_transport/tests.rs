@@ -173,6 +173,29 @@ fn versions_meet() {
     }
 }
 
+/// D07: DTLS 1.3 takes one round trip, and the server is writable with the client's last flight; 1.2 takes two.
+#[test]
+fn a_handshake_takes_the_round_trips_it_must() {
+    // 10 ms one way.
+    for (version, client, server) in [(DtlsVersion::Dtls13, 20, 30), (DtlsVersion::Dtls12, 40, 30)] {
+        let mut a = config(A);
+        a.max_version = version;
+        let mut pair = Pair::new(a, config(B));
+        let start = pair.now;
+        pair.go();
+        let mut writable = [None, None];
+        pair.run_until(Duration::from_secs(1), |pair| {
+            for (at, peer) in writable.iter_mut().zip([&pair.a, &pair.b]) {
+                if peer.dtls.writable() {
+                    at.get_or_insert(pair.now - start);
+                }
+            }
+            pair.connected()
+        });
+        assert_eq!(writable, [client, server].map(|time| Some(Duration::from_millis(time))), "{version}");
+    }
+}
+
 /// D08: the remote certificate is visible once connected, and gone on close.
 #[test]
 fn the_remote_certificate_is_visible_while_connected() {
