@@ -14,6 +14,8 @@ mod sctp_sid_allocator;
 mod sctp_transport;
 #[cfg(test)]
 mod test_pair;
+#[cfg(test)]
+mod transition_tests;
 
 pub use dcep::{DataChannelOpen, DcepError, DcepMessage, Reliability};
 pub use sctp_association::{
