@@ -173,6 +173,115 @@ fn discarding_all_leads_to_new_and_rollback_restores() {
     assert_eq!(test.turn(), up);
 }
 
+/// J06: a connection's life as (from, what ICE and DTLS become, to): each change told once, "connected" before
+/// "completed", and nothing after close.
+#[test]
+fn transitions_of_the_aggregates() {
+    use DtlsTransportState as Dtls;
+    use IceConnectionState as Ice;
+    use IceTransportState as Lower;
+    use PeerConnectionState as Connection;
+    let table = [
+        ((Ice::New, Connection::New), (Lower::New, Dtls::New), (Ice::New, Connection::New)),
+        ((Ice::New, Connection::New), (Lower::Checking, Dtls::New), (Ice::Checking, Connection::Connecting)),
+        (
+            (Ice::Checking, Connection::Connecting),
+            (Lower::Connected, Dtls::Connecting),
+            (Ice::Connected, Connection::Connecting),
+        ),
+        (
+            (Ice::Connected, Connection::Connecting),
+            (Lower::Connected, Dtls::Connected),
+            (Ice::Connected, Connection::Connected),
+        ),
+        (
+            (Ice::Connected, Connection::Connected),
+            (Lower::Completed, Dtls::Connected),
+            (Ice::Completed, Connection::Connected),
+        ),
+        (
+            (Ice::Completed, Connection::Connected),
+            (Lower::Disconnected, Dtls::Connected),
+            (Ice::Disconnected, Connection::Disconnected),
+        ),
+        (
+            (Ice::Disconnected, Connection::Disconnected),
+            (Lower::Connected, Dtls::Connected),
+            (Ice::Connected, Connection::Connected),
+        ),
+        (
+            (Ice::Connected, Connection::Connected),
+            (Lower::Disconnected, Dtls::Connected),
+            (Ice::Disconnected, Connection::Disconnected),
+        ),
+        (
+            (Ice::Disconnected, Connection::Disconnected),
+            (Lower::Failed, Dtls::Connected),
+            (Ice::Failed, Connection::Failed),
+        ),
+        // An ICE restart.
+        (
+            (Ice::Failed, Connection::Failed),
+            (Lower::Checking, Dtls::Connected),
+            (Ice::Checking, Connection::Connecting),
+        ),
+        (
+            (Ice::Checking, Connection::Connecting),
+            (Lower::Completed, Dtls::Connected),
+            (Ice::Completed, Connection::Connected),
+        ),
+        (
+            (Ice::Completed, Connection::Connected),
+            (Lower::Completed, Dtls::Closed),
+            (Ice::Completed, Connection::Connected),
+        ),
+        (
+            (Ice::Completed, Connection::Connected),
+            (Lower::Completed, Dtls::Failed),
+            (Ice::Completed, Connection::Failed),
+        ),
+        // A new certificate.
+        (
+            (Ice::Completed, Connection::Failed),
+            (Lower::Completed, Dtls::Connecting),
+            (Ice::Completed, Connection::Connecting),
+        ),
+        (
+            (Ice::Completed, Connection::Connecting),
+            (Lower::Failed, Dtls::Connecting),
+            (Ice::Failed, Connection::Failed),
+        ),
+    ];
+    let mut test = Test::new(BundlePolicy::Balanced);
+    test.exchange("0:a", &[], ("0:a", &[]));
+    test.turn();
+    for (from, (ice, dtls), to) in table {
+        let now = (test.controller.ice_connection_state(), test.controller.peer_connection_state());
+        assert_eq!(now, from);
+        test.ice("0").set_state(ice);
+        test.dtls("0").set_state(dtls);
+        let told: Vec<_> = test.turn().into_iter().filter(|line| !line.starts_with("legacy")).collect();
+        let mut expected = Vec::new();
+        if from.0 != to.0 {
+            if (from.0, to.0) == (Ice::Checking, Ice::Completed) {
+                expected.push("ice connected".to_owned());
+            }
+            expected.push(format!("ice {}", to.0));
+        }
+        if from.1 != to.1 {
+            expected.push(format!("connection {}", to.1));
+        }
+        assert_eq!(told, expected, "{from:?}, ICE {ice:?}, DTLS {dtls:?}");
+        let now = (test.controller.ice_connection_state(), test.controller.peer_connection_state());
+        assert_eq!(now, to);
+        assert_eq!(test.turn(), [""; 0], "told once");
+    }
+    test.controller.close(test.now);
+    assert_eq!(test.turn(), [""; 0]);
+    assert_eq!(test.controller.ice_connection_state(), Ice::Closed);
+    assert_eq!(test.controller.peer_connection_state(), Connection::Closed);
+}
+
 /// "gathering" is told before the first candidate, and not skipped where all candidates come at once.
 #[test]
 fn gathering_is_not_skipped() {
