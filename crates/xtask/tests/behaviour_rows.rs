@@ -1,0 +1,96 @@
+//! docs/behaviours.md against the tests it names.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The id, the statement and the cell that says where it is shown, of each row that has an id.
+fn rows(text: &str) -> Vec<[&str; 3]> {
+    text.lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix('|')?.strip_suffix('|')?.splitn(3, '|').map(str::trim);
+            let row = [cells.next()?, cells.next()?, cells.next()?];
+            let digits = row[0].trim_start_matches(|letter: char| letter.is_ascii_uppercase());
+            let has_id = digits.len() < row[0].len() && digits.len() >= 2;
+            (has_id && digits.chars().all(|digit| digit.is_ascii_digit())).then_some(row)
+        })
+        .collect()
+}
+
+/// What is wrong with a Rust file as the place that shows row `id` by the test `name`.
+fn wrong(file: &str, name: &str, id: &str) -> Option<String> {
+    let lines: Vec<&str> = file.lines().collect();
+    let is_function = |line: &&str| {
+        let line = line.trim_start().trim_start_matches("async ");
+        line.strip_prefix("fn ")
+            .and_then(|rest| rest.strip_prefix(name))
+            .is_some_and(|rest| rest.starts_with('('))
+    };
+    let Some(at) = lines.iter().position(is_function) else {
+        return Some(format!("there is no function {name}"));
+    };
+    let above = |line: &&&str| {
+        let line = line.trim_start();
+        line.starts_with("///") || line.starts_with("#[") || line.starts_with(['"', ')', ']'])
+    };
+    let head: Vec<&str> = lines.get(..at)?.iter().rev().take_while(above).copied().collect();
+    if !head.iter().any(|line| line.trim_start().starts_with("#[") && line.contains("test")) {
+        return Some(format!("{name} is not a test"));
+    }
+    let named =
+        head.iter().any(|line| line.trim_start().strip_prefix("///").is_some_and(|text| text.contains(id)));
+    (!named).then(|| format!("the doc comment of {name} does not name {id}"))
+}
+
+#[test]
+fn every_row_is_shown_or_says_why_not() {
+    let text = fs::read_to_string(root().join("docs/behaviours.md")).unwrap();
+    let (mut ids, mut problems) = (BTreeSet::new(), Vec::new());
+    for [id, statement, shown] in rows(&text) {
+        if !ids.insert(id) {
+            problems.push(format!("{id} stands twice"));
+        }
+        if statement.is_empty() || shown.is_empty() {
+            problems.push(format!("{id} has an empty cell"));
+        }
+        if let Some(reason) = shown.strip_prefix("not:") {
+            if reason.trim().is_empty() {
+                problems.push(format!("{id} says no reason"));
+            }
+            continue;
+        }
+        for place in shown.split("<br>") {
+            let Some((path, name)) = place.trim().split_once(": ") else {
+                problems.push(format!("{id}: {place:?} is not a file, a colon and a test"));
+                continue;
+            };
+            let problem = match fs::read_to_string(root().join(path)) {
+                Err(error) => Some(error.to_string()),
+                Ok(file) if path.ends_with(".rs") => wrong(&file, name, id),
+                Ok(file) => (!file.contains(name)).then(|| format!("does not contain {name:?}")),
+            };
+            problems.extend(problem.map(|problem| format!("{id}: {path}: {problem}")));
+        }
+    }
+    // DTLS, SRTP and the RTP transport are complete.
+    for number in 1..=25 {
+        if !ids.contains(format!("D{number:02}").as_str()) {
+            problems.push(format!("D{number:02} is missing"));
+        }
+    }
+    assert!(problems.is_empty(), "docs/behaviours.md:\n{}", problems.join("\n"));
+}
+
+#[test]
+fn what_is_not_shown_is_noticed() {
+    let file = "/// X01: so.\n#[test]\nfn shown() {}\n\n/// X02\nfn helper() {}\n";
+    assert_eq!(wrong(file, "shown", "X01"), None);
+    assert!(wrong(file, "shown", "X02").is_some_and(|why| why.contains("does not name")));
+    assert!(wrong(file, "helper", "X02").is_some_and(|why| why.contains("not a test")));
+    assert!(wrong(file, "show", "X01").is_some_and(|why| why.contains("no function")));
+    assert_eq!(rows("| X01 | a | b |\n|---|---|---|\n| id | a | b |"), [["X01", "a", "b"]]);
+}
