@@ -14,6 +14,8 @@ const PACKETS: u16 = 300;
 const PACE: Duration = Duration::from_millis(5);
 /// Nothing more after so long of silence at the end.
 const TAIL: Duration = Duration::from_millis(1_000);
+/// Nor after so long altogether: a server that makes RTP of its own never falls silent.
+const LONGEST_TAIL: Duration = Duration::from_secs(3);
 /// Opus, 20 ms of silence (RFC 6716): what a server that decodes can decode.
 const OPUS_SILENCE: [u8; 3] = [0xf8, 0xff, 0xfe];
 
@@ -125,6 +127,12 @@ impl<'a> Exchange<'a> {
                 Some(feedback) = sender.next_feedback() => self.on_feedback(feedback),
             }
         }
+        // What is on the way by then is lost, and shows as that.
+        let _ = timeout(LONGEST_TAIL, self.tail()).await;
+    }
+
+    async fn tail(&mut self) {
+        let (track, sender) = (self.transceiver.receiver().track(), self.transceiver.sender());
         while !self.on_the_way.is_empty() {
             let turn = async {
                 tokio::select! {
