@@ -1,100 +1,42 @@
-//! `cargo xtask test`: every check of the workspace, in the order in which a failure is cheapest to see.
+//! `cargo xtask`: every check of the workspace behind one command, and what the checks need.
 //!
-//! `--ci` is what the gate passes: nothing may be left out, except what is said in the output.
+//! `test` runs the steps of `steps.rs`, in the order in which a failure is cheapest to see. What a step needs is
+//! installed where that is allowed, otherwise the step is left out and the reason said; `--ci` is what the gate
+//! passes: whatever is left out is a failure then. `fuzz` runs fuzz targets by themselves.
 
-use std::env;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-use std::time::Instant;
+mod args;
+mod context;
+mod fuzz;
+mod needs;
+mod runner;
+mod steps;
+mod toolchain;
 
-struct Step {
-    name: &'static str,
-    program: &'static str,
-    args: &'static [&'static str],
-    env: &'static [(&'static str, &'static str)],
-}
+use std::process::ExitCode;
 
-const STEPS: &[Step] = &[
-    Step { name: "format", program: "cargo", args: &["fmt", "--all", "--", "--check"], env: &[] },
-    Step {
-        name: "lints",
-        program: "cargo",
-        args: &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--locked",
-            "--",
-            "-D",
-            "warnings",
-        ],
-        env: &[],
-    },
-    Step {
-        name: "tests",
-        program: "cargo",
-        args: &["test", "--workspace", "--all-features", "--locked", "--no-fail-fast"],
-        env: &[],
-    },
-    Step {
-        name: "documentation",
-        program: "cargo",
-        args: &["doc", "--workspace", "--no-deps", "--all-features", "--locked"],
-        env: &[("RUSTDOCFLAGS", "-D warnings")],
-    },
-];
+use args::Command;
+use context::Context;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    match words.as_slice() {
-        ["test"] | ["test", "--ci"] => test(),
-        _ => {
-            say("usage: cargo xtask test [--ci]");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match args::parse(&words) {
+        Ok(Command::Help) => {
+            say(&args::usage());
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Test(options)) => runner::test(&Context::new(options)),
+        Ok(Command::Fuzz { seconds, targets }) => fuzz::command(&Context::default(), seconds, &targets),
+        Err(error) => {
+            say(&format!("{error}\n\n{}", args::usage()));
             ExitCode::from(2)
         }
     }
 }
 
-fn test() -> ExitCode {
-    let mut failed = Vec::new();
-    for step in STEPS {
-        say(&format!("== {}: {} {}", step.name, step.program, step.args.join(" ")));
-        let start = now();
-        let status = Command::new(step.program)
-            .args(step.args)
-            .envs(step.env.iter().copied())
-            .current_dir(workspace())
-            .status();
-        let passed = status.as_ref().is_ok_and(|status| status.success());
-        let verdict = if passed { "passed" } else { "FAILED" };
-        say(&format!("== {}: {verdict} in {} s", step.name, start.elapsed().as_secs()));
-        if !passed {
-            failed.push(step.name);
-        }
-    }
-    if failed.is_empty() {
-        say("all steps passed");
-        return ExitCode::SUCCESS;
-    }
-    say(&format!("failed: {}", failed.join(", ")));
-    ExitCode::FAILURE
-}
-
-fn workspace() -> PathBuf {
-    let mut folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    folder.pop();
-    folder.pop();
-    folder
-}
-
-#[expect(clippy::disallowed_methods, reason = "a command line tool tells how long its steps took")]
-fn now() -> Instant {
-    Instant::now()
-}
-
+/// Prints a line at once, however the output is kept.
 #[expect(clippy::print_stdout, reason = "this is a command line tool")]
 fn say(line: &str) {
+    use std::io::Write;
     println!("{line}");
+    let _ = std::io::stdout().flush();
 }
