@@ -1,9 +1,10 @@
 //! What ends a connection frees its sockets and both of its tasks, at every stage of its life.
 
-use peerstack_netsim::Lab;
+use peerstack_netsim::{Host, Lab};
 use peerstack_peer_connection::{
-    Configuration, DataChannelInit, IceGatheringState, MediaStreamTrack, OfferOptions, PeerConnection,
-    PeerConnectionFactory, PeerConnectionState, TrackKind,
+    Configuration, DataChannelEvent, DataChannelInit, DtlsEngineKind, IceGatheringState, MediaStreamTrack,
+    OfferOptions, PeerConnection, PeerConnectionFactory, PeerConnectionState, Settings, SrtpEngineKind,
+    TrackKind,
 };
 
 use crate::harness::{dependencies, ms, negotiate, pass, two_hosts, two_peers};
@@ -64,6 +65,93 @@ async fn a_connection_that_ends_early_leaves_nothing() {
             assert_eq!(settled(&lab).await, before, "dropped when {stage:?}");
         }
     }
+}
+
+/// Two connected connections without anything of the test's that holds them.
+async fn connected(lab: &Lab, hosts: [&Host; 2], settings: &Settings) -> (PeerConnection, PeerConnection) {
+    let make = |host, seed| {
+        let configuration = Configuration::new().with_settings(settings.clone());
+        PeerConnection::with_dependencies(configuration, dependencies(lab, host, seed)).unwrap()
+    };
+    let (a, b) = (make(hosts[0], 1), make(hosts[1], 2));
+    let channel = a.create_data_channel("data", DataChannelInit::default()).unwrap();
+    let _ = a.add_track(MediaStreamTrack::new(TrackKind::Audio), &[]).unwrap();
+    // Candidates travel within the descriptions.
+    a.set_local_description(None).await.unwrap();
+    pass(ms(500)).await;
+    b.set_remote_description(a.local_description().unwrap()).await.unwrap();
+    b.set_local_description(None).await.unwrap();
+    pass(ms(500)).await;
+    a.set_remote_description(b.local_description().unwrap()).await.unwrap();
+    while channel.next_event().await.unwrap() != DataChannelEvent::Open {}
+    assert_eq!(a.connection_state(), PeerConnectionState::Connected);
+    (a, b)
+}
+
+/// Both engines, and both ways to end; the peer that is left alone ends too.
+#[tokio::test(start_paused = true)]
+async fn connected_connections_leave_nothing() {
+    let (lab, a_host, b_host) = two_hosts(35, ms(5));
+    let before = settled(&lab).await;
+    #[cfg_attr(not(all(feature = "webrtc-dtls", feature = "webrtc-srtp")), allow(unused_mut))]
+    let mut engines = vec![(DtlsEngineKind::Dimpl, SrtpEngineKind::Peerstack)];
+    #[cfg(all(feature = "webrtc-dtls", feature = "webrtc-srtp"))]
+    engines.push((DtlsEngineKind::WebrtcDtls, SrtpEngineKind::WebrtcSrtp));
+    for (dtls, srtp) in engines {
+        let mut settings = Settings::default();
+        (settings.dtls_engine, settings.srtp_engine) = (dtls, srtp);
+        for close in [true, false] {
+            let (a, b) = connected(&lab, [&a_host, &b_host], &settings).await;
+            let events = b.events();
+            if close {
+                a.close();
+            }
+            drop(a);
+            pass(ms(100)).await;
+            drop(b);
+            assert_eq!(settled(&lab).await, before, "{dtls:?}, closed: {close}");
+            drop(events);
+        }
+    }
+}
+
+/// The peer is gone without a word: the connection fails, and ends as any other.
+#[tokio::test(start_paused = true)]
+async fn a_failed_connection_leaves_nothing() {
+    let (lab, a_host, b_host) = two_hosts(36, ms(5));
+    let before = settled(&lab).await;
+    let (a, b) = connected(&lab, [&a_host, &b_host], &Settings::default()).await;
+    b_host.interfaces()[0].link().set_up(false);
+    drop(b);
+    pass(ms(120_000)).await;
+    assert_eq!(a.connection_state(), PeerConnectionState::Failed);
+    drop(a);
+    assert_eq!(settled(&lab).await, before);
+}
+
+/// What was asked for and not waited for holds nothing either.
+#[tokio::test(start_paused = true)]
+async fn operations_under_way_hold_nothing() {
+    let (lab, host, _) = two_hosts(37, ms(5));
+    let before = settled(&lab).await;
+    let pc = PeerConnection::with_dependencies(Configuration::new(), dependencies(&lab, &host, 1)).unwrap();
+    let _channel = pc.create_data_channel("data", DataChannelInit::default()).unwrap();
+    let waiting = pc.clone();
+    let offer = tokio::join!(
+        async move {
+            let first = waiting.create_offer(OfferOptions::default());
+            let second = waiting.set_local_description(None);
+            tokio::join!(first, second)
+        },
+        async {
+            pc.close();
+            drop(pc);
+        }
+    );
+    // Asked before the close or after: answered in any case.
+    let ((first, second), ()) = offer;
+    assert!(first.is_err() || second.is_err());
+    assert_eq!(settled(&lab).await, before);
 }
 
 /// A connection outlives its factory; the network task ends with the last connection, or with the factory if it
