@@ -359,6 +359,29 @@ fn a_stopped_sender_may_begin_again() {
     assert_eq!(sender.outbound().next().unwrap().sent.packets, 2);
 }
 
+/// A source that said goodbye does not speak of others.
+#[test]
+fn reports_come_from_sources_that_are_there() {
+    let now = start();
+    let mut receiver = reporter(now);
+    let reporting = |receiver: &mut RtcpReporter| {
+        receiver.on_rtp_received(now, &info(9, 1, 0), MediaKind::Video, VIDEO);
+        assert!(receiver.send_pli(9));
+        match rtcp_packets(&drain(receiver)[0]).next() {
+            Some(Ok(RtcpPacket::ReceiverReport { ssrc, .. })) => ssrc,
+            other => panic!("{other:?}"),
+        }
+    };
+    let own = reporting(&mut receiver);
+    assert_eq!(own, receiver.own_ssrc);
+    receiver.add_sender(7, MediaKind::Audio, 48_000);
+    assert_eq!(reporting(&mut receiver), 7, "it is announced");
+    receiver.on_rtp_sent(now, &info(7, 1, 0));
+    receiver.stop_sender(7);
+    drain(&mut receiver);
+    assert_eq!(reporting(&mut receiver), own);
+}
+
 /// RFC 3550 section 6.6: 31 sources fit one goodbye.
 #[test]
 fn all_senders_say_goodbye() {

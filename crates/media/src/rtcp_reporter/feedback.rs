@@ -64,10 +64,11 @@ impl RtcpReporter {
     }
 
     /// By which of our sources we speak of what we receive: one that sends the same kind, any that sends, or our
-    /// own.
+    /// own. A source that said goodbye is gone (RFC 3550 section 6.6).
     pub(super) fn feedback_ssrc(&self, kind: MediaKind) -> u32 {
         let of = |same: bool| {
-            self.send.iter().find(|(_, stream)| !same || stream.kind == kind).map(|(ssrc, _)| *ssrc)
+            let mut there = self.send.iter().filter(|(_, stream)| !stream.said_goodbye());
+            there.find(|(_, stream)| !same || stream.kind == kind).map(|(ssrc, _)| *ssrc)
         };
         of(true).or_else(|| of(false)).unwrap_or(self.own_ssrc)
     }

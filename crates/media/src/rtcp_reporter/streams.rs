@@ -58,6 +58,11 @@ impl SendStream {
         self.sends
     }
 
+    /// Whether it sent, and sends no more.
+    pub(super) fn said_goodbye(&self) -> bool {
+        self.last.is_some() && !self.sends
+    }
+
     /// No packet is to come. Whether any came so far.
     pub(super) fn stop(&mut self) -> bool {
         std::mem::take(&mut self.sends)
