@@ -27,6 +27,9 @@ pub(crate) const CERTIFICATE_VERIFY: u8 = 15;
 /// client_key_exchange(16).
 pub(crate) const CLIENT_KEY_EXCHANGE: u8 = 16;
 
+/// The first byte of DTLS 1.3's unified header: 001CSLEE (RFC 9147 section 4).
+const UNIFIED_HEADER: u8 = 0b0010_0000;
+
 /// One record with the long header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
@@ -54,8 +57,9 @@ pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
 fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let header = bytes.get(..RECORD_HEADER)?;
     let &[content_type, major, _, e0, e1, s0, s1, s2, s3, s4, s5, l0, l1] = header else { return None };
-    // 254 is DTLS's major version; DTLS 1.3's unified header (001xxxxx) has no such record after it.
-    if major != 254 || !(CHANGE_CIPHER_SPEC..=63).contains(&content_type) {
+    // 254 is DTLS's major version, but also what one in 256 sealed numbers begins with behind DTLS 1.3's unified
+    // header: types are smaller than 001xxxxx (RFC 9147 section 4.1).
+    if major != 254 || !(CHANGE_CIPHER_SPEC..UNIFIED_HEADER).contains(&content_type) {
         return None;
     }
     let end = RECORD_HEADER + usize::from(u16::from_be_bytes([l0, l1]));
@@ -237,6 +241,19 @@ mod tests {
         let numbers: Vec<_> = records(&bytes).map(|record| record.sequence).collect();
         assert_eq!(numbers, [305, 5]);
         shift_plaintext_numbers(&mut [22; 5], 1);
+    }
+
+    /// D03: a sealed number that looks like a version, before bytes that look like a length, cuts nothing off.
+    #[test]
+    fn a_sealed_number_is_no_version() {
+        for first in [0x2C, 0x2D, 0x2E, 0x2F] {
+            let mut sealed = vec![first, 254, 253, 0, 40, 7, 7, 7, 7, 7, 7, 0, 9];
+            sealed.resize(45, 7);
+            assert_eq!(records(&sealed).count(), 0);
+            assert_eq!(pieces(&sealed).collect::<Vec<_>>(), [&sealed[..]]);
+            let two = [sealed.clone(), sealed.clone()].concat();
+            assert_eq!(pieces(&two).count(), 2);
+        }
     }
 
     /// D03: whatever their header is.
