@@ -10,8 +10,8 @@ A WebRTC peer that sends back what it gets: data channels, audio and video.
 
 Usage: echo [options]                serve the page and the echo protocol
        echo --self-test [options]    connect a second peer to it, measure, exit 0 or 1
-       echo --client URL [options]   the same against any server of the protocol; exits 0
-                                     only if a random string came back on a data channel
+       echo --client URL [options]   the same against any server of the protocol (http only);
+                                     exits 0 only if a random string came back on a channel
 
 Options:
   --bind ADDRESS        address to listen on for HTTP           [127.0.0.1]

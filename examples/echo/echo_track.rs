@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use peerstack::{MediaStreamTrack, RtcpFeedback, RtpPacket, RtpReceiver, RtpSender, RtpTransceiver};
+use peerstack::{
+    MediaStreamTrack, RtcpFeedback, RtpPacket, RtpReceiver, RtpSender, RtpTransceiver, TrackKind,
+};
 use tracing::{debug, info};
 
 use crate::counters::Counters;
@@ -25,6 +27,7 @@ pub(crate) async fn echo_track(transceiver: RtpTransceiver, counters: Arc<Counte
         receiver: transceiver.receiver(),
         stream: EchoStream::new(),
         last_key_frame: None,
+        lost: 0,
         counters,
     };
     info!(mid = transceiver.mid(), kind = echo.track.kind().as_str(), "track");
@@ -39,6 +42,8 @@ struct TrackEcho {
     receiver: RtpReceiver,
     stream: EchoStream,
     last_key_frame: Option<Instant>,
+    /// Packets given up so far.
+    lost: u64,
     counters: Arc<Counters>,
 }
 
@@ -102,6 +107,9 @@ impl TrackEcho {
     }
 
     fn ask_key_frame(&mut self) {
+        if self.track.kind() == TrackKind::Audio {
+            return;
+        }
         let now = Instant::now();
         let recent = |last: Instant| now.saturating_duration_since(last) < KEY_FRAME_INTERVAL;
         if self.last_key_frame.is_some_and(recent) {
@@ -116,6 +124,12 @@ impl TrackEcho {
 
     fn ask_again(&mut self) {
         let numbers = self.stream.requests(Instant::now());
+        let lost = self.stream.lost();
+        if lost != self.lost {
+            // The peer cannot know that what it misses never came here, and would wait for it for seconds.
+            self.lost = lost;
+            self.ask_key_frame();
+        }
         if let (false, Some(ssrc)) = (numbers.is_empty(), self.stream.ssrc()) {
             self.counters.rtp_asked_again(numbers.len());
             self.receiver.send_nack(ssrc, numbers);

@@ -17,6 +17,11 @@ const MEASURE_MS = 1000;
 // Measurements without a byte of media before the page says so: browsers notice after five seconds and more.
 const SILENT = 2;
 
+// Why this page can have no camera, if that is known before anybody asks for it.
+const NO_CAMERA = navigator.mediaDevices || window.isSecureContext ? ''
+  : `${location.origin} is neither localhost nor HTTPS, so the browser gives this page no camera. `
+    + 'A drawn picture and a tone are sent instead.';
+
 const parameters = new URLSearchParams(location.search);
 const steps = new Steps($('steps'));
 const log = new Log($('log'));
@@ -81,7 +86,7 @@ function reset() {
   Object.values(plots).forEach((plot) => plot.clear());
   for (const id of ['sent', 'echoed']) $(`${id}-caption`).textContent = '';
   showFailure(null);
-  showNotice('');
+  showNotice(NO_CAMERA);
   showPeer(null);
   showFacts(facts(null, null));
 }
@@ -221,8 +226,4 @@ if (parameters.get('source') === 'canvas' || !navigator.mediaDevices) $('source'
 if (parameters.get('role') === 'answer') $('role').value = 'answer';
 reset();
 setState('idle', 'Not connected');
-if (!navigator.mediaDevices && !window.isSecureContext) {
-  showNotice(`${location.origin} is neither localhost nor HTTPS, so the browser gives this page no camera. `
-    + 'A drawn picture and a tone are sent instead.');
-}
 if (parameters.get('auto') === '1') connect();

@@ -69,7 +69,9 @@ export function bytes(value) {
 
 function address(entry) {
   if (!entry) return dash;
-  const host = entry.address ? (entry.address.includes(':') ? `[${entry.address}]` : entry.address) : 'hidden';
+  // A browser that gave the page no camera keeps its addresses to itself, some behind a name of mDNS.
+  const known = entry.address && !entry.address.endsWith('.local');
+  const host = known ? (entry.address.includes(':') ? `[${entry.address}]` : entry.address) : 'hidden';
   return `${entry.type} ${host}\u200b:${entry.port}`;
 }
 
