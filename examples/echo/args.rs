@@ -23,7 +23,6 @@ Options:
   --help                this text
 
 The page may use the camera only on localhost or over HTTPS; elsewhere it draws a picture.
-webrtc-dtls and webrtc-srtp need the Cargo features of these names.
 RUST_LOG=peerstack=debug shows what each layer tells.
 
 Exit codes: 0 done, 1 failed, 2 a wrong flag or a port that cannot be had.
