@@ -15,6 +15,9 @@ use crate::{RtcError, RtcErrorKind};
 /// `kMaxQueuedSendDataBytes`).
 pub(crate) const MAX_QUEUED_SEND_BYTES: usize = 16 << 20;
 
+/// Bytes that a waiting message takes beside its own.
+const MESSAGE_OVERHEAD: usize = 256;
+
 /// `RTCDataChannelState`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum DataChannelState {
@@ -101,6 +104,11 @@ impl DataChannelMessage {
         }
     }
 
+    /// What a waiting message counts for: a peer that sends nothing but empty ones is held back too.
+    pub(crate) fn cost(&self) -> usize {
+        self.len() + MESSAGE_OVERHEAD
+    }
+
     /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -158,7 +166,7 @@ pub(crate) struct DataChannelShared {
     dynamic: Mutex<Dynamic>,
     buffered_amount: AtomicUsize,
     low_threshold: AtomicUsize,
-    /// Bytes handed to the application's queue and not taken yet.
+    /// What the messages in the application's queue cost, see [`DataChannelMessage::cost`].
     undelivered: AtomicUsize,
     /// Whether the network task waits for the application to take messages.
     pub(crate) paused: AtomicBool,
@@ -236,8 +244,8 @@ impl DataChannelShared {
         self.undelivered.load(Ordering::Acquire)
     }
 
-    pub(crate) fn delivered_to_queue(&self, bytes: usize) {
-        self.undelivered.fetch_add(bytes, Ordering::AcqRel);
+    pub(crate) fn delivered_to_queue(&self, message: &DataChannelMessage) {
+        self.undelivered.fetch_add(message.cost(), Ordering::AcqRel);
     }
 }
 
@@ -369,7 +377,7 @@ impl DataChannel {
         let event = self.inner.events.lock().await.recv().await;
         if let Some(DataChannelEvent::Message(message)) = &event {
             let shared = &self.inner.shared;
-            shared.undelivered.fetch_sub(message.len(), Ordering::AcqRel);
+            shared.undelivered.fetch_sub(message.cost(), Ordering::AcqRel);
             if shared.paused.load(Ordering::Acquire) {
                 self.inner.network.send(ConnectionCommand::ResumeDataChannel(shared.key));
             }

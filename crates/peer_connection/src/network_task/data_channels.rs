@@ -208,7 +208,7 @@ impl DataChannels {
                 let Some(endpoint) = self.endpoint(id) else { return };
                 let message = to_message(kind, data);
                 endpoint.shared.count_received(message.len());
-                endpoint.shared.delivered_to_queue(message.len());
+                endpoint.shared.delivered_to_queue(&message);
                 endpoint.tell(DataChannelEvent::Message(message));
                 if endpoint.shared.undelivered() > MAX_UNDELIVERED {
                     endpoint.shared.paused.store(true, Ordering::Release);
