@@ -74,7 +74,7 @@ pub(crate) const STEPS: &[Step] = &[
         about: "cargo-deny: licences, bans, sources",
         needs: &[Need::CargoDeny],
         run: Run::Command(
-            &["target/tools/bin/cargo-deny", "--offline", "--locked", "check", "bans", "licenses", "sources"],
+            &["target/tools/bin/cargo-deny", "--locked", "check", "bans", "licenses", "sources"],
             &[],
         ),
     },
