@@ -176,7 +176,8 @@ async fn the_network_task_ends_with_the_last_that_needs_it() {
     assert_eq!(settled(&lab).await, before);
 }
 
-/// Channels, senders and tracks that the application keeps hold nothing open.
+/// O34, Q07: channels, senders and tracks that the application keeps hold nothing open; what comes late fails, and
+/// statistics can still be read.
 #[tokio::test(start_paused = true)]
 async fn handles_that_are_kept_hold_nothing_open() {
     let (lab, a, mut b) = two_peers(33, ms(5));
@@ -201,7 +202,7 @@ async fn handles_that_are_kept_hold_nothing_open() {
     receiver.send_pli(1);
     assert!(sender.send_rtp(Default::default()).is_err() && channel.send("late").is_err());
     assert!(a.pc.create_offer(OfferOptions::default()).await.is_err());
-    // O34, Q07: what was measured last can still be asked for.
+    // What was measured last can still be asked for.
     let last = a.pc.stats().await.unwrap();
     assert_eq!(last.connection_state, PeerConnectionState::Closed);
     assert_eq!((last.transports.len(), last.data_channels.len()), (1, 1));

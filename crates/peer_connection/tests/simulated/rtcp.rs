@@ -195,7 +195,7 @@ async fn reduced_size_needs_both_sides() {
     }
 }
 
-/// Without BUNDLE each section has its transport, and each transport its reports and its goodbye.
+/// Q06: without BUNDLE each section has its transport, and each transport its reports and its goodbye.
 #[tokio::test(start_paused = true)]
 async fn each_transport_has_its_reports() {
     let (_lab, a, b) = two_peers(8, ms(5));

@@ -62,7 +62,7 @@ fn check_ids(report: &StatsReport) {
     }
 }
 
-/// Q02, Q03: what both sides measured is consistent.
+/// Q02, Q03, Q04: what both sides measured is consistent; streams appear once negotiated, and with their first packet.
 #[tokio::test(start_paused = true)]
 async fn both_sides_agree() {
     let (_lab, a, mut b) = two_peers(11, ms(10));
@@ -73,6 +73,8 @@ async fn both_sides_agree() {
     assert!(empty.transports.is_empty() && empty.outbound_rtp.is_empty());
     negotiate(&a, &b).await;
     let remote = b.channels.recv().await.unwrap();
+    let (at_a, at_b) = (a.pc.stats().await.unwrap(), b.pc.stats().await.unwrap());
+    assert_eq!((at_a.outbound_rtp.len(), at_b.outbound_rtp.len(), at_b.inbound_rtp.len()), (2, 0, 0));
     while channel.next_event().await.unwrap() != DataChannelEvent::Open {}
     channel.send(DataChannelMessage::from(vec![1; 5_000])).unwrap();
     channel.send("text").unwrap();
