@@ -38,6 +38,8 @@ const MAX_RETRANSMIT: Duration = Duration::from_secs(3);
 const MIN_MTU: usize = 512;
 /// What an engine has to say at most when it is closed.
 const MAX_FAREWELL: usize = 64;
+/// The first bits of a record that only DTLS 1.3 writes (RFC 9147 section 4).
+const DTLS_13_CIPHERTEXT: u8 = 0b001;
 const HANDSHAKE_OPTIONS: PacketOptions =
     PacketOptions { srtp_bypass: false, kind: PacketKind::Dtls, ecn: peerstack_base::Ecn::NotEct };
 
@@ -376,13 +378,20 @@ impl<I: IceTransport> DtlsTransport<I> {
         Ok(())
     }
 
-    /// Tells a peer whose certificate was refused that it is over, where there are keys to say it under: a DTLS 1.3
-    /// client is done before we have seen its certificate, and would believe itself connected.
+    /// Tells a peer whose certificate was refused that it is over, where it may believe otherwise: a DTLS 1.3 client
+    /// is done before we have seen its certificate. Any other peer still waits for a last flight of ours, which
+    /// lies ready in the engine and must not leave.
     fn refuse(&mut self, now: Instant, mut engine: Box<dyn DtlsEngine>) {
+        if self.role() != Some(DtlsRole::Server) {
+            return;
+        }
         engine.close(now);
         for _ in 0..MAX_FAREWELL {
             match engine.poll() {
                 Ok(DtlsEngineOutput::Datagram(datagram)) => {
+                    if !datagram.first().is_some_and(|first| first >> 5 == DTLS_13_CIPHERTEXT) {
+                        continue;
+                    }
                     // Lost if it cannot be sent, as on a network.
                     let _ = self.ice.send_with(now, &HANDSHAKE_OPTIONS, datagram.len(), |slot| {
                         slot.copy_from_slice(datagram);
