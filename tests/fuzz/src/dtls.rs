@@ -142,12 +142,12 @@ impl Pair {
         self.ends[side].dtls.state() == DtlsTransportState::Connected
     }
 
-    /// What stands, stands: nobody but the peer ends it, unless the last words of a handshake find no answer for
-    /// longer than ICE would wait.
+    /// What stands, stands: nobody but the peer ends it, unless nothing of one end reached the other for longer
+    /// than ICE would wait and the last words of a handshake find no answer.
     pub fn check_standing(&mut self) {
         for side in 0..2 {
             let ended = self.connected[side] && !self.connected(side);
-            let starved = self.now - self.heard_at[side] > STARVED;
+            let starved = self.heard_at.iter().any(|at| self.now - *at > STARVED);
             let error = &self.ends[side].error;
             let unanswered = error.as_ref().is_some_and(|error| error.contains("does not answer"));
             assert!(!ended || (starved && unanswered), "what stood was ended: {error:?}");
