@@ -13,6 +13,7 @@ mod rtp_packet;
 mod rtp_packet_writer;
 mod rtp_transport;
 mod rtp_transport_internal;
+mod sent_packets;
 mod srtp_backend;
 mod srtp_context;
 mod srtp_session;

@@ -66,8 +66,8 @@ pub enum SrtpError {
     /// Older than the replay window, so nobody can say whether it was received before.
     #[error("packet older than the replay window")]
     TooOld,
-    /// Sending: the packet's index was used already, and the cipher must not see it twice.
-    #[error("the packet's index was used before")]
+    /// Sending: the packet's index was used for another packet, or for one too long ago to tell.
+    #[error("the packet's index was used before, and not for this packet")]
     IndexReused,
     /// The key has protected as many packets as it may (RFC 3711 section 9.2).
     #[error("the key is used up")]

@@ -16,6 +16,7 @@ use peerstack_dtls::SrtpProtectionProfile;
 
 use crate::replay_window::ReplayWindow;
 use crate::rtp_packet::RtpHeaderView;
+use crate::sent_packets::SentPackets;
 use crate::srtp_backend::{SrtpBackend, SrtpError, SrtpKey, rtcp_overhead, rtp_overhead};
 use ciphers::{RtcpCipher, RtpCipher};
 use header_encryption::HeaderEncryption;
@@ -38,6 +39,8 @@ pub struct SrtpContext {
     rtcp: RtcpCipher,
     header_encryption: Option<HeaderEncryption>,
     rtp_streams: HashMap<u32, ReplayWindow>,
+    /// Sending: what may go out again.
+    sent: HashMap<u32, SentPackets>,
     /// Receiving: indices seen. Sending: the highest is the last one used.
     rtcp_streams: HashMap<u32, ReplayWindow>,
 }
@@ -69,18 +72,9 @@ impl SrtpContext {
             rtcp: RtcpCipher::derive(key)?,
             header_encryption,
             rtp_streams: HashMap::new(),
+            sent: HashMap::new(),
             rtcp_streams: HashMap::new(),
         })
-    }
-
-    /// A packet with an index that was used may go out again only where the cipher survives it: AES-CM, whose
-    /// key stream then covers the same payload (a retransmission without RTX, as libwebrtc allows). The same
-    /// nonce twice would give GCM's authentication key away (RFC 7714 section 8.3).
-    fn may_repeat(&self) -> bool {
-        matches!(
-            self.profile,
-            SrtpProtectionProfile::Aes128CmSha1_80 | SrtpProtectionProfile::Aes128CmSha1_32
-        )
     }
 }
 
@@ -106,23 +100,33 @@ impl SrtpBackend for SrtpContext {
         let packet = buffer.get_mut(..need).ok_or(SrtpError::BufferTooSmall { need, have })?;
         let header = RtpHeaderView::parse(packet.get(..len).unwrap_or_default())?;
         let (ssrc, sequence_number, header_len) = (header.ssrc(), header.sequence_number(), header.len());
-        let index = match window(&self.rtp_streams, ssrc)? {
-            None => u64::from(sequence_number),
+        // The highest index so far, where this one was used before.
+        let (index, repeats) = match window(&self.rtp_streams, ssrc)? {
+            None => (u64::from(sequence_number), None),
             Some(window) => {
                 let index = window.estimate(sequence_number)?;
                 match window.check(index) {
-                    Err(SrtpError::Replayed) if self.may_repeat() => {}
-                    Err(SrtpError::Replayed) => return Err(SrtpError::IndexReused),
-                    other => other?,
+                    Err(SrtpError::Replayed) => (index, window.highest()),
+                    other => (index, other.map(|()| None)?),
                 }
-                index
             }
         };
         if let Some(header_encryption) = &self.header_encryption {
             header_encryption.apply(packet.get_mut(..len).unwrap_or_default(), ssrc, index)?;
         }
         self.rtp.protect(packet, header_len, ssrc, index)?;
-        accept(&mut self.rtp_streams, ssrc, index);
+        match repeats {
+            None => {
+                self.sent.entry(ssrc).or_default().note(index, packet);
+                accept(&mut self.rtp_streams, ssrc, index);
+            }
+            Some(highest) => {
+                if !self.sent.get(&ssrc).is_some_and(|sent| sent.repeats(index, highest, packet)) {
+                    packet.fill(0);
+                    return Err(SrtpError::IndexReused);
+                }
+            }
+        }
         Ok(need)
     }
 
@@ -185,6 +189,7 @@ impl SrtpBackend for SrtpContext {
     }
 
     fn remove_stream(&mut self, ssrc: u32) -> bool {
+        self.sent.remove(&ssrc);
         let rtp = self.rtp_streams.remove(&ssrc).is_some();
         let rtcp = self.rtcp_streams.remove(&ssrc).is_some();
         rtp || rtcp

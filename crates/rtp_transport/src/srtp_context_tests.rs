@@ -255,20 +255,31 @@ fn a_wrong_roll_over_counter_fails_authentication() {
     }
 }
 
-/// A sender's index is used once with GCM; with AES-CM the same packet may go out again.
+/// A sender's index serves one packet, which may go out again (a retransmission without RTX).
 #[test]
-fn gcm_never_uses_a_nonce_twice() {
+fn an_index_serves_one_packet() {
     for profile in PROFILES {
         let mut sender = context(profile);
         let first = protect(&mut sender, &rtp(7, 1, b"payload")).unwrap();
-        let again = protect(&mut sender, &rtp(7, 1, b"payload"));
-        match profile {
-            Aes128CmSha1_80 | Aes128CmSha1_32 => assert_eq!(again, Ok(first)),
-            AeadAes128Gcm | AeadAes256Gcm => assert_eq!(again, Err(SrtpError::IndexReused)),
-        }
+        assert_eq!(protect(&mut sender, &rtp(7, 1, b"payloae")), Err(SrtpError::IndexReused));
+        assert_eq!(protect(&mut sender, &rtp(7, 1, b"payload")), Ok(first), "{profile:?}");
+        protect(&mut sender, &rtp(7, 600, b"payload")).unwrap();
+        assert_eq!(protect(&mut sender, &rtp(7, 1, b"payload")), Err(SrtpError::IndexReused), "too long ago");
         protect(&mut sender, &rtp(7, 2000, b"payload")).unwrap();
         assert_eq!(protect(&mut sender, &rtp(7, 2, b"payload")), Err(SrtpError::TooOld));
     }
+}
+
+/// What the other packet would have been is not left in the buffer.
+#[test]
+fn a_refused_packet_is_wiped() {
+    let mut sender = context(AeadAes128Gcm);
+    protect(&mut sender, &rtp(7, 1, b"payload")).unwrap();
+    let mut buffer = rtp(7, 1, b"another");
+    let len = buffer.len();
+    buffer.resize(len + 16, 1);
+    assert_eq!(sender.protect_rtp(&mut buffer, len), Err(SrtpError::IndexReused));
+    assert!(buffer.iter().all(|byte| *byte == 0));
 }
 
 /// RFC 3711 section 9.2: no packet beyond 2^48, no RTCP packet beyond 2^31.

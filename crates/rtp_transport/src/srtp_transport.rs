@@ -172,7 +172,7 @@ fn send_error(error: SrtpError) -> SendError {
         SrtpError::Rtp(_) => SendError::Malformed("not an RTP packet"),
         SrtpError::Rtcp(what) => SendError::Malformed(what),
         SrtpError::BufferTooSmall { need, have } => SendError::TooLarge { len: need, limit: have },
-        SrtpError::IndexReused => SendError::Protect("the sequence number was used before"),
+        SrtpError::IndexReused => SendError::Protect("the sequence number was used for another packet"),
         SrtpError::TooOld => SendError::Protect("the sequence number is too old"),
         SrtpError::KeyExpired => SendError::Protect("the key is used up"),
         SrtpError::TooManySsrcs => SendError::Protect("too many SSRCs"),

@@ -18,6 +18,7 @@ use webrtc_srtp::protection_profile::ProtectionProfile;
 
 use crate::replay_window::{REPLAY_WINDOW, ReplayWindow};
 use crate::rtp_packet::{FIXED_HEADER_LEN, RtpHeaderView};
+use crate::sent_packets::SentPackets;
 use crate::srtp_backend::{SrtpBackend, SrtpError, SrtpKey, rtcp_overhead, rtp_overhead};
 use crate::srtp_context::{
     MAX_SRTCP_INDEX, MAX_SSRCS, RTCP_HEADER_LEN, SRTCP_E_FLAG, SRTCP_INDEX_LEN, rtcp_ssrc,
@@ -36,6 +37,8 @@ type CheckedIndex = (u64, Result<(), SrtpError>);
 struct Stream {
     context: Context,
     window: ReplayWindow,
+    /// Sending: what may go out again.
+    sent: SentPackets,
 }
 
 /// A context that is made anew after some use.
@@ -146,24 +149,24 @@ impl WebrtcSrtpBackend {
     }
 
     /// Runs `call` on the source's context, or on one of no source; keeps what it learned if it succeeded.
-    fn with_rtp_context(
+    fn with_rtp_context<T>(
         &mut self,
         ssrc: u32,
         index: u64,
-        call: impl FnOnce(&mut Context) -> Result<usize, SrtpError>,
-    ) -> Result<usize, SrtpError> {
+        call: impl FnOnce(&mut Context) -> Result<T, SrtpError>,
+    ) -> Result<T, SrtpError> {
         if let Some(stream) = self.rtp_streams.get_mut(&ssrc) {
-            let len = call(&mut stream.context)?;
+            let result = call(&mut stream.context)?;
             stream.window.accept(index);
-            return Ok(len);
+            return Ok(result);
         }
-        let len = call(self.rtp_probe.get(&self.key)?)?;
+        let result = call(self.rtp_probe.get(&self.key)?)?;
         if let Some(context) = self.rtp_probe.take() {
             let mut window = ReplayWindow::default();
             window.accept(index);
-            self.rtp_streams.insert(ssrc, Stream { context, window });
+            self.rtp_streams.insert(ssrc, Stream { context, window, sent: SentPackets::default() });
         }
-        Ok(len)
+        Ok(result)
     }
 
     fn rtcp_window(&self, ssrc: u32) -> Result<Option<&ReplayWindow>, SrtpError> {
@@ -182,18 +185,26 @@ impl SrtpBackend for WebrtcSrtpBackend {
         let header = RtpHeaderView::parse(buffer.get(..len).unwrap_or_default())?;
         let (ssrc, sequence_number) = (header.ssrc(), header.sequence_number());
         let header = header_for_crate(&header);
-        let index = match self.check_rtp(ssrc, sequence_number)? {
-            None => u64::from(sequence_number),
-            // As the backend of ours: only AES-CM survives the same index twice.
-            Some((index, Err(SrtpError::Replayed))) if self.key.profile.salt_len() == 14 => index,
-            Some((_, Err(SrtpError::Replayed))) => return Err(SrtpError::IndexReused),
-            Some((index, checked)) => checked.map(|()| index)?,
+        // The highest index so far, where this one was used before.
+        let (index, repeats) = match self.check_rtp(ssrc, sequence_number)? {
+            None => (u64::from(sequence_number), None),
+            Some((index, Err(SrtpError::Replayed))) => {
+                (index, self.rtp_streams.get(&ssrc).and_then(|stream| stream.window.highest()))
+            }
+            Some((index, checked)) => (index, checked.map(|()| None)?),
         };
-        self.with_rtp_context(ssrc, index, |context| {
+        let sealed = self.with_rtp_context(ssrc, index, |context| {
             let plain = buffer.get(..len).unwrap_or_default();
-            let sealed = context.encrypt_rtp_with_header(plain, &header).map_err(|_| SrtpError::Cipher)?;
-            put(buffer, &sealed, need)
-        })
+            context.encrypt_rtp_with_header(plain, &header).map_err(|_| SrtpError::Cipher)
+        })?;
+        if let Some(stream) = self.rtp_streams.get_mut(&ssrc) {
+            match repeats {
+                None => stream.sent.note(index, &sealed),
+                Some(highest) if stream.sent.repeats(index, highest, &sealed) => {}
+                Some(_) => return Err(SrtpError::IndexReused),
+            }
+        }
+        put(buffer, &sealed, need)
     }
 
     fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, SrtpError> {

@@ -121,14 +121,14 @@ fn a_removed_source_is_new_again() {
     }
 }
 
+/// As the backend of ours.
 #[test]
-fn gcm_never_uses_a_nonce_twice() {
+fn an_index_serves_one_packet() {
     for profile in PROFILES {
         let mut sender = theirs(profile);
         let first = protect(&mut *sender, &rtp(7, 1, b"payload")).unwrap();
-        let again = protect(&mut *sender, &rtp(7, 1, b"payload"));
-        let expected = if profile.salt_len() == 14 { Ok(first) } else { Err(SrtpError::IndexReused) };
-        assert_eq!(again, expected);
+        assert_eq!(protect(&mut *sender, &rtp(7, 1, b"payloae")), Err(SrtpError::IndexReused));
+        assert_eq!(protect(&mut *sender, &rtp(7, 1, b"payload")), Ok(first), "{profile:?}");
     }
 }
 
