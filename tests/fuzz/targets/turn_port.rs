@@ -17,7 +17,7 @@ use peerstack_fuzz::{Input, origin};
 use peerstack_p2p::p2p_constants::MAX_CONNECTIONS;
 use peerstack_p2p::{
     Candidate, IceParameters, IceRole, IceServer, IceTransport, IceTransportEvent, P2PTransportChannel,
-    P2PTransportChannelConfig,
+    P2PTransportChannelConfig, WriteState,
 };
 use peerstack_stun::{
     AttributeType, ChannelData, Class, Message, MessageBuilder, Method, TransactionId, long_term_key_md5,
@@ -324,7 +324,10 @@ impl Wire {
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        let writable = self.channel.writable();
+        // A pair that has missed some answers is still sent on, though it is not called writable any more.
+        let selected = self.channel.selected_connection();
+        let unreliable = selected.is_some_and(|pair| pair.write_state() == WriteState::WriteUnreliable);
+        let writable = self.channel.writable() || unreliable;
         let sent = self.channel.send_with(self.now, &PacketOptions::default(), bytes.len(), |slot| {
             slot[..bytes.len()].copy_from_slice(bytes);
             bytes.len()

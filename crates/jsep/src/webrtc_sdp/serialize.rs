@@ -335,6 +335,11 @@ fn ssrcs(attributes: &mut Attributes, rtp: &RtpMediaContentDescription) {
         if let Some(msid) = &info.msid {
             attributes.value("ssrc", format!("{} msid:{}", info.ssrc, msid_value(msid)));
         }
+        if info.cname.is_none() && info.msid.is_none() {
+            // A peer said of it what we do not keep. That there is such an SSRC counts, for groups above all; the
+            // syntax asks for an attribute (RFC 5576 section 4.1).
+            attributes.value("ssrc", format!("{} cname:", info.ssrc));
+        }
     }
 }
 

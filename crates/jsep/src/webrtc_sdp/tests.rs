@@ -297,3 +297,15 @@ fn values_cannot_begin_a_line() {
     let text = serialize(&description);
     assert!(!text.lines().any(|line| line == "a=setup:passive" || line == "a=ice-lite"));
 }
+
+/// An SSRC of which nothing is kept but that it is there is written and read again, and its group stays valid.
+#[test]
+fn an_ssrc_without_a_name_is_not_lost() {
+    let lines = "a=ssrc-group:FID 1 2|a=ssrc:1 cname:x|a=ssrc:2 mslabel:y";
+    let description = parse(&audio(lines)).unwrap();
+    let rtp = description.contents[0].description.as_rtp().unwrap();
+    assert_eq!(rtp.ssrcs.iter().map(|info| info.ssrc).collect::<Vec<_>>(), [1, 2]);
+    let again = parse(&serialize(&description)).unwrap();
+    assert_eq!(again.contents[0].description.as_rtp().unwrap().ssrcs, rtp.ssrcs);
+    assert_eq!(again.validate(), description.validate());
+}
