@@ -21,7 +21,8 @@ use std::time::Duration;
 use peerstack::base::Random;
 use peerstack::{
     Configuration, DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState,
-    IceConnectionState, IceServer, MediaStreamTrack, PeerConnection, PeerConnectionState, TrackKind,
+    IceCandidateInit, IceConnectionState, IceServer, MediaStreamTrack, PeerConnection, PeerConnectionState,
+    SessionDescription, SignalingState, TrackKind,
 };
 use peerstack_netsim::{Direction, Packet, StunServer, Verdict, addr, ip};
 use support::{Peer, ROUND_TRIP, TwoHosts, ms};
@@ -439,4 +440,95 @@ fn forged_handshake_messages_end_a_connection_at_worst() {
         let ended = support::simulate(attacked(stage, 20_000, 200, true));
         support::say(&format!("{stage:?} with forged handshake messages: {ended:?} packets"));
     }
+}
+
+/// A text with some of its words, lines and characters changed.
+fn garbled(random: &mut Random, text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len().max(1) as u64) as usize;
+        let end = bytes.len().min(at + random.below(40) as usize);
+        match random.below(6) {
+            0 => drop(bytes.drain(at.min(end)..end)),
+            1 => {
+                let copy = bytes[at.min(end)..end].to_vec();
+                bytes.splice(at..at, copy);
+            }
+            2 => {
+                let words: [&[u8]; 8] =
+                    [b"\r\n", b" ", b":", b"-1", b"4294967296", b"a=mid:0\r\n", b"m=audio 0 X 0\r\n", b"\0"];
+                bytes.splice(at..at, words[random.below(8) as usize].iter().copied());
+            }
+            3 => bytes.truncate(at),
+            _ => {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = random.u32() as u8;
+                }
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What a peer's application may send by mistake or malice: each is refused with an error that says why, or taken,
+/// and in the end the genuine ones connect.
+#[test]
+fn garbage_from_signalling_is_refused() {
+    support::simulate(async {
+        let net = TwoHosts::start(1, |link| link);
+        let (a_peer, b_peer) = net.peers();
+        let (a, b) = (a_peer.pc.clone(), b_peer.pc.clone());
+        let channel = a.create_data_channel("data", DataChannelInit::default()).unwrap();
+        a.add_track(MediaStreamTrack::with_id(TrackKind::Audio, "a"), &["s".into()]).unwrap();
+        let offer = a.create_offer(Default::default()).await.unwrap();
+        let mut random = Random::from_seed(1);
+        let (mut refused, mut taken) = (0, 0);
+        for _ in 0..5_000 {
+            let garbage = SessionDescription::offer(garbled(&mut random, &offer.sdp));
+            match b.set_remote_description(garbage).await {
+                Ok(()) => {
+                    taken += 1;
+                    b.set_remote_description(SessionDescription::rollback()).await.unwrap();
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(!error.message.is_empty());
+                }
+            }
+            assert_eq!(b.signaling_state(), SignalingState::Stable);
+        }
+        support::say(&format!("garbled offers: {refused} refused, {taken} taken and rolled back"));
+        assert!(refused > 500 && taken > 500);
+
+        let ((to_b, _a_seen), (_, mut b_seen)) = support::join(a_peer, b_peer, ms(50));
+        to_b.offer(&a).await;
+        tokio::time::sleep(ms(60)).await;
+        assert!(b.remote_description().is_some());
+        let line =
+            "candidate:1 1 udp 2122260223 198.51.100.1 9 typ host generation 0 ufrag abcd network-id 1";
+        let mut refused = 0;
+        for _ in 0..5_000 {
+            let candidate = IceCandidateInit {
+                candidate: garbled(&mut random, line),
+                sdp_mid: (random.below(3) != 0).then(|| random.below(4).to_string()),
+                sdp_mline_index: (random.below(3) != 0).then(|| random.below(4) as u16),
+                username_fragment: (random.below(4) == 0).then(|| random.ice_string(4)),
+            };
+            if let Err(error) = b.add_ice_candidate(candidate).await {
+                assert!(!error.message.is_empty());
+                refused += 1;
+            }
+        }
+        support::say(&format!("garbled candidates: {refused} of 5000 refused"));
+        assert!(refused > 500);
+
+        let garbage = SessionDescription::answer(garbled(&mut random, &offer.sdp));
+        assert!(b.set_remote_description(garbage).await.is_err(), "an answer without an offer of ours");
+        let remote = support::incoming_channel(&mut b_seen).await;
+        while channel.next_event().await.unwrap() != DataChannelEvent::Open {}
+        echoes(&channel, &remote).await;
+        a.close();
+        b.close();
+        tokio::join!(a.closed(), b.closed());
+    });
 }
