@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::{Certificate, DtlsRole, SrtpKeyingMaterial, SrtpProtectionProfile};
+use crate::{Certificate, DtlsFingerprint, DtlsRole, SrtpKeyingMaterial, SrtpProtectionProfile};
 
 /// The largest handshake datagram that is looked at (libwebrtc's `kMaxDtlsPacketLen`). Together with the
 /// bound on fragments an engine keeps it bounds a handshake message, and so a certificate.
@@ -103,6 +103,9 @@ pub(crate) struct DtlsEngineConfig {
     pub certificate: Certificate,
     /// Which side we are.
     pub role: DtlsRole,
+    /// Of the peer's certificate, for an engine that can refuse one during the handshake. Who drives the engine
+    /// checks it in any case.
+    pub fingerprints: Vec<DtlsFingerprint>,
     /// Offered or accepted SRTP profiles, best first.
     pub srtp_profiles: Vec<SrtpProtectionProfile>,
     /// The lowest version accepted.
@@ -177,6 +180,12 @@ pub(crate) trait DtlsEngine: Send + fmt::Debug {
 
     /// Says close_notify, if there is an association; what is to be sent comes out of [`poll`](Self::poll).
     fn close(&mut self, now: Instant);
+
+    /// Whether close_notify is still to come out of [`poll`](Self::poll): an engine that runs on a task of its own
+    /// takes a moment.
+    fn closing(&self) -> bool {
+        false
+    }
 
     /// Ready when the engine has something to say without having been called, which only an engine with tasks
     /// of its own ever does.

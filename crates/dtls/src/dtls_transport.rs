@@ -36,6 +36,8 @@ const MIN_RETRANSMIT: Duration = Duration::from_millis(50);
 const MAX_RETRANSMIT: Duration = Duration::from_secs(3);
 /// The smallest datagrams a handshake is cut into: IPv4's minimum of 576 less headers.
 const MIN_MTU: usize = 512;
+/// An engine that has not said close_notify after so long says it no more.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What an engine has to say at most when it is closed.
 const MAX_FAREWELL: usize = 64;
 /// The first bits of a record that only DTLS 1.3 writes (RFC 9147 section 4).
@@ -86,6 +88,8 @@ pub struct DtlsTransport<I> {
     deadline: Option<Instant>,
     /// A fatal alert that nobody has authenticated.
     alert: Option<u8>,
+    /// Closed, but the engine has still to say close_notify: until when it may.
+    farewell: Option<Instant>,
     /// The engine took no more application data; `ReadyToSend` follows when it has said something.
     engine_busy: bool,
     pending: PendingData,
@@ -125,6 +129,7 @@ impl<I: IceTransport> DtlsTransport<I> {
             deadline: None,
             alert: None,
             engine_busy: false,
+            farewell: None,
             pending: PendingData::default(),
             scratch: Vec::new(),
             stats: DtlsTransportStats::default(),
@@ -208,6 +213,7 @@ impl<I: IceTransport> DtlsTransport<I> {
         let engine_config = DtlsEngineConfig {
             certificate: config.certificate.clone(),
             role: remote.role,
+            fingerprints: remote.fingerprints.clone(),
             srtp_profiles: config.srtp_profiles.clone(),
             min_version: config.min_version,
             max_version: config.max_version,
@@ -310,7 +316,7 @@ impl<I: IceTransport> DtlsTransport<I> {
                 self.pump(now);
                 return sent;
             }
-            if self.state == DtlsTransportState::Closed {
+            if self.state == DtlsTransportState::Closed && self.farewell.is_none() {
                 return sent;
             }
         }
@@ -389,7 +395,7 @@ impl<I: IceTransport> DtlsTransport<I> {
         for _ in 0..MAX_FAREWELL {
             match engine.poll() {
                 Ok(DtlsEngineOutput::Datagram(datagram)) => {
-                    if !datagram.first().is_some_and(|first| first >> 5 == DTLS_13_CIPHERTEXT) {
+                    if datagram.first().is_none_or(|first| first >> 5 != DTLS_13_CIPHERTEXT) {
                         continue;
                     }
                     // Lost if it cannot be sent, as on a network.
@@ -454,6 +460,21 @@ impl<I: IceTransport> DtlsTransport<I> {
         self.stats.restarts = 0;
         self.end_with(DtlsTransportState::New);
         self.maybe_start(now);
+    }
+
+    /// Closes what is below once close_notify has left.
+    fn maybe_finish_close(&mut self, now: Instant) {
+        let said = self.engine.as_ref().is_none_or(|engine| !engine.closing());
+        if self.farewell.is_some_and(|latest| said || latest <= now) {
+            self.farewell = None;
+            self.finish_close(now);
+        }
+    }
+
+    fn finish_close(&mut self, now: Instant) {
+        self.end_association();
+        self.ice.close(now);
+        self.events.emit(DtlsTransportEvent::Closed);
     }
 
     fn handle_ice_event(&mut self, now: Instant, event: &IceTransportEvent) {
@@ -563,7 +584,7 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
 
     fn next_timeout(&self) -> Option<Instant> {
         let engine = self.engine.as_ref().and_then(|engine| engine.poll_timeout());
-        [self.ice.next_timeout(), engine, self.deadline].into_iter().flatten().min()
+        [self.ice.next_timeout(), engine, self.deadline, self.farewell].into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -579,6 +600,7 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
             }
             self.pump(now);
         }
+        self.maybe_finish_close(now);
         self.tell_writable();
     }
 
@@ -588,6 +610,7 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
             self.handle_ice_event(now, &event);
         }
         self.pump(now);
+        self.maybe_finish_close(now);
         self.tell_writable();
     }
 
@@ -668,12 +691,20 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
             self.pump(now);
         }
         self.closed = true;
-        self.end_association();
         self.early_hellos.clear();
         self.pending.clear();
+        if self.engine.as_ref().is_some_and(|engine| engine.closing()) {
+            self.farewell = Some(now + FAREWELL);
+        }
+        (self.certificate, self.session, self.keys) = (None, None, None);
         self.end_with(DtlsTransportState::Closed);
-        self.ice.close(now);
-        self.events.emit(DtlsTransportEvent::Closed);
+        if self.farewell.is_none() {
+            self.finish_close(now);
+        }
+    }
+
+    fn closing(&self) -> bool {
+        self.farewell.is_some()
     }
 }
 

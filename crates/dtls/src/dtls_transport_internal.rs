@@ -222,4 +222,9 @@ pub trait DtlsTransportInternal {
 
     /// Closes: close_notify, no more packets, the transport below closed too.
     fn close(&mut self, now: Instant);
+
+    /// Whether close_notify has still to leave after [`close`](Self::close). It comes by itself, or is given up.
+    fn closing(&self) -> bool {
+        false
+    }
 }

@@ -329,7 +329,8 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
     /// The next thing the network task is asked to do.
     pub(crate) fn poll_io_request(&mut self) -> Option<IoRequest> {
         let request = self.ice_mut().poll_io_request();
-        self.io_drained = request.is_none();
+        // Sockets are closed after the last words.
+        self.io_drained = request.is_none() && !self.dtls().closing();
         request
     }
 

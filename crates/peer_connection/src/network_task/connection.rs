@@ -365,6 +365,11 @@ impl Connection {
         self.controller.poll_io_request()
     }
 
+    /// Whether, after [`close`](Self::close), all has left that was to be said.
+    pub(super) fn is_drained(&mut self) -> bool {
+        self.controller.is_drained()
+    }
+
     pub(super) fn close(&mut self, now: Instant) {
         self.handles.set_last_stats(self.snapshot(now));
         self.data.close_all();

@@ -17,12 +17,12 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::Context;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use peerstack_base::{
     DnsResolver, IoRequest, Network, NetworkManager, PacketSocketFactory, Random, ResolveId, WallClock,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 pub(crate) use self::commands::{
@@ -40,7 +40,17 @@ const MAX_COMMANDS: usize = 256;
 /// Rounds of `process` and requests in one turn; more than two are never seen.
 const MAX_ROUNDS: usize = 16;
 
+/// A closed connection whose last words did not leave in this time is dropped with them.
+const LINGER: Duration = Duration::from_secs(2);
+
 type Resolved = (ConnectionId, ResolveId, io::Result<Vec<IpAddr>>);
+
+/// A closed connection that still has something to send.
+#[derive(Debug)]
+struct Closing {
+    latest: Instant,
+    replies: Vec<oneshot::Sender<()>>,
+}
 
 /// The task's own.
 #[derive(Debug)]
@@ -48,6 +58,7 @@ pub(crate) struct NetworkTask {
     commands: mpsc::UnboundedReceiver<NetworkCommand>,
     connections: BTreeMap<ConnectionId, Connection>,
     touched: BTreeSet<ConnectionId>,
+    closing: BTreeMap<ConnectionId, Closing>,
     sockets: SocketTable,
     ready: Arc<ReadyQueue>,
     factory: SharedSocketFactory,
@@ -70,6 +81,7 @@ impl NetworkTask {
             commands,
             connections: BTreeMap::new(),
             touched: BTreeSet::new(),
+            closing: BTreeMap::new(),
             sockets: SocketTable::new(Arc::clone(&ready)),
             ready,
             factory: SharedSocketFactory::new(socket_factory),
@@ -149,8 +161,7 @@ impl NetworkTask {
                 self.connections.insert(id, connection);
             }
             NetworkCommand::Connection(id, ConnectionCommand::Close { reply }) => {
-                self.close(now, id);
-                let _ = reply.send(());
+                self.close(now, id, reply);
             }
             NetworkCommand::Connection(id, command) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
@@ -222,6 +233,8 @@ impl NetworkTask {
                 self.touched.insert(*id);
             }
         }
+        let late = self.closing.iter().filter(|(_, closing)| closing.latest <= now);
+        self.touched.extend(late.map(|(id, _)| *id));
     }
 
     /// `process`, carry out requests, write out.
@@ -249,6 +262,7 @@ impl NetworkTask {
         for socket in closing {
             self.sockets.remove(socket);
         }
+        self.maybe_finish_close(now, id);
     }
 
     fn flush(&mut self, now: Instant, id: ConnectionId) {
@@ -272,17 +286,35 @@ impl NetworkTask {
         }
     }
 
-    fn close(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+    fn close(&mut self, now: Instant, id: ConnectionId, reply: oneshot::Sender<()>) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            let _ = reply.send(());
+            return;
+        };
         connection.close(now);
+        let closing = Closing { latest: now + LINGER, replies: Vec::new() };
+        self.closing.entry(id).or_insert(closing).replies.push(reply);
         self.settle(now, id);
+    }
+
+    /// Forgets a closed connection that has said all it had to say, which most have at once.
+    fn maybe_finish_close(&mut self, now: Instant, id: ConnectionId) {
+        let Some(latest) = self.closing.get(&id).map(|closing| closing.latest) else { return };
+        let drained = self.connections.get_mut(&id).is_none_or(Connection::is_drained);
+        if !drained && now < latest {
+            return;
+        }
         self.sockets.remove_of(id);
         self.connections.remove(&id);
         self.touched.remove(&id);
+        for reply in self.closing.remove(&id).into_iter().flat_map(|closing| closing.replies) {
+            let _ = reply.send(());
+        }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.connections.values().filter_map(Connection::next_timeout).min()
+        let closing = self.closing.values().map(|closing| closing.latest);
+        self.connections.values().filter_map(Connection::next_timeout).chain(closing).min()
     }
 }
 
