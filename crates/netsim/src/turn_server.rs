@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use peerstack_base::Random;
 use peerstack_stun::{
-    AddressFamily, AttributeType, ChannelData, Class, IntegrityStatus, Message, MessageBuilder, Method,
-    Framing, PasswordAlgorithm, StreamDeframer, error_code, long_term_key_md5, long_term_key_sha256,
+    AddressFamily, AttributeType, ChannelData, Class, Framing, IntegrityStatus, Message, MessageBuilder,
+    Method, PasswordAlgorithm, StreamDeframer, error_code, long_term_key_md5, long_term_key_sha256,
 };
 
 use crate::host::Host;
