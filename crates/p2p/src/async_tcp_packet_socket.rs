@@ -83,6 +83,11 @@ impl AsyncTcpPacketSocket {
         }
     }
 
+    /// Whether packets wait for the stream to take them: it is to be polled.
+    pub fn is_waiting(&self) -> bool {
+        self.connected && self.waiting() > 0
+    }
+
     fn waiting(&self) -> usize {
         self.queued.len() - self.written
     }

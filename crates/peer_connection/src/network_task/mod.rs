@@ -10,6 +10,7 @@ mod data_channels;
 mod media;
 mod rtcp;
 mod sockets;
+mod streams;
 mod transport_factory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ pub(crate) use self::commands::{
 use self::commands::{ConnectionId, NetworkCommand};
 use self::connection::Connection;
 use self::sockets::{FlushOutcome, Ready, ReadyQueue, SocketTable};
+use self::streams::StreamTable;
 use self::transport_factory::SharedSocketFactory;
 use crate::configuration::PeerConnectionDependencies;
 
@@ -49,6 +51,7 @@ pub(crate) struct NetworkTask {
     connections: BTreeMap<ConnectionId, Connection>,
     touched: BTreeSet<ConnectionId>,
     sockets: SocketTable,
+    streams: StreamTable,
     ready: Arc<ReadyQueue>,
     factory: SharedSocketFactory,
     network_manager: Box<dyn NetworkManager>,
@@ -71,6 +74,7 @@ impl NetworkTask {
             connections: BTreeMap::new(),
             touched: BTreeSet::new(),
             sockets: SocketTable::new(Arc::clone(&ready)),
+            streams: StreamTable::new(Arc::clone(&ready)),
             ready,
             factory: SharedSocketFactory::new(socket_factory),
             network_manager: dependencies.network_manager,
@@ -192,9 +196,12 @@ impl NetworkTask {
     fn handle_ready(&mut self, now: Instant, ready: Ready) {
         match ready {
             Ready::Socket(id) => {
-                let Some(owner) = self.sockets.owner(id) else { return };
+                let Some(owner) = self.sockets.owner(id).or_else(|| self.streams.owner(id)) else { return };
                 let Some(connection) = self.connections.get_mut(&owner) else { return };
                 self.sockets.read(id, |datagram, meta| connection.receive(now, datagram, meta));
+                for event in self.streams.poll(id, |packet, meta| connection.receive(now, packet, meta)) {
+                    connection.handle_socket_event(now, &event);
+                }
                 self.touched.insert(owner);
             }
             Ready::Connection(id) => {
@@ -237,6 +244,12 @@ impl NetworkTask {
         while let Some(request) = connection.poll_io_request() {
             match request {
                 IoRequest::AddUdpSocket { id: socket, socket: io } => self.sockets.insert(socket, io, id),
+                IoRequest::AddStream { id: socket, socket: io, framing } => {
+                    self.streams.insert(socket, io, framing, id);
+                }
+                IoRequest::AddListener { id: socket, listener, framing } => {
+                    self.streams.insert_listener(socket, listener, framing, id);
+                }
                 IoRequest::CloseSocket { id: socket } => closing.push(socket),
                 IoRequest::Resolve { id: resolve, name } => {
                     let answer = self.dns.resolve(&name);
@@ -248,6 +261,7 @@ impl NetworkTask {
         self.flush(now, id);
         for socket in closing {
             self.sockets.remove(socket);
+            self.streams.close(socket);
         }
     }
 
@@ -255,7 +269,7 @@ impl NetworkTask {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let (mut errors, mut unblocked) = (Vec::new(), false);
         connection.for_each_transmit_queue(|queue| {
-            let outcome = self.sockets.flush(queue, |socket, error| {
+            let outcome = self.sockets.flush(queue, &mut self.streams, |socket, error| {
                 errors.push((socket, io::Error::new(error.kind(), error.to_string())));
             });
             let (FlushOutcome::Done { unblocked: one } | FlushOutcome::Blocked { unblocked: one }) = outcome;
@@ -277,6 +291,7 @@ impl NetworkTask {
         connection.close(now);
         self.settle(now, id);
         self.sockets.remove_of(id);
+        self.streams.remove_of(id);
         self.connections.remove(&id);
         self.touched.remove(&id);
     }
