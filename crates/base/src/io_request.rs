@@ -1,8 +1,9 @@
 //! What a layer asks of the network task, which owns the sockets.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{AsyncUdpSocket, SocketId};
+use crate::{AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, SocketId};
 
 /// Names one look-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +14,56 @@ impl ResolveId {
     pub fn unique() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// How packets lie in a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamFraming {
+    /// Two bytes of length before each (RFC 4571 section 2).
+    Rfc4571,
+    /// STUN messages and ChannelData, which say their length themselves (RFC 8656 section 12.5).
+    Stun,
+}
+
+/// What became of a stream or listener, told upward by the network task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketEvent {
+    /// It is connected.
+    Connected {
+        /// Which.
+        id: SocketId,
+        /// Our address, which was not known before.
+        local: SocketAddr,
+    },
+    /// A listener accepted a stream.
+    Accepted {
+        /// The listener.
+        listener: SocketId,
+        /// The stream's name from now on.
+        id: SocketId,
+        /// Our address.
+        local: SocketAddr,
+        /// The other end's.
+        remote: SocketAddr,
+    },
+    /// It did not connect, or is closed; it carries nothing any more and its name is not used again.
+    Closed {
+        /// Which.
+        id: SocketId,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+impl SocketEvent {
+    /// The socket whose owner is to hear of it.
+    pub fn socket(&self) -> SocketId {
+        match self {
+            Self::Connected { id, .. } | Self::Closed { id, .. } => *id,
+            Self::Accepted { listener, .. } => *listener,
+        }
     }
 }
 
@@ -27,6 +78,26 @@ pub enum IoRequest {
         id: SocketId,
         /// The socket.
         socket: Box<dyn AsyncUdpSocket>,
+    },
+    /// A stream was opened and is now the network task's to read and write: what comes in is cut into packets,
+    /// and what becomes of the stream is told by [`SocketEvent`]s.
+    AddStream {
+        /// Its name from now on.
+        id: SocketId,
+        /// The stream, which may still be connecting.
+        socket: Box<dyn AsyncStreamSocket>,
+        /// How packets lie in it.
+        framing: StreamFraming,
+    },
+    /// A listener was opened; the streams it accepts get names of their own and are told by
+    /// [`SocketEvent::Accepted`].
+    AddListener {
+        /// Its name from now on.
+        id: SocketId,
+        /// The listener.
+        listener: Box<dyn AsyncStreamListener>,
+        /// How packets lie in its streams.
+        framing: StreamFraming,
     },
     /// A socket is no longer needed: write out what is queued for it, then close it.
     CloseSocket {

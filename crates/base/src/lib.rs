@@ -24,12 +24,13 @@ mod transmit;
 pub use clock::{SystemWallClock, WallClock};
 pub use error::SendError;
 pub use event::{EventReceiver, EventSource, LayerEvent};
-pub use io_request::{IoRequest, ResolveId};
+pub use io_request::{IoRequest, ResolveId, SocketEvent, StreamFraming};
 pub use network::{AdapterType, Network, NetworkManager};
 pub use packet::{Ecn, PacketClass, PacketKind, PacketOptions, ReceiveMeta, SocketId};
 pub use random::Random;
 pub use socket::{
-    AsyncUdpSocket, DnsResolver, PacketSocketFactory, PortRange, RecvMeta, ResolveFuture, Transmit,
+    AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, DnsResolver, PacketSocketFactory, PortRange,
+    RecvMeta, ResolveFuture, StreamOptions, Transmit,
 };
 pub use stats::Counter;
 pub use timer::TimerTable;

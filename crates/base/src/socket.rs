@@ -91,6 +91,46 @@ pub struct PortRange {
     pub max: u16,
 }
 
+/// A stream: TCP, or TLS over it. It may still be connecting.
+pub trait AsyncStreamSocket: Send + Debug {
+    /// Ready when connected, with TLS when its handshake is done; with an error when that failed.
+    fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Reads what is there; `Ok(0)` means that the other end will send no more.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes as much as fits. `WouldBlock` means wait for [`poll_writable`](Self::poll_writable); after any
+    /// other error the stream is dead.
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Ready when [`try_write`](Self::try_write) may be tried again.
+    fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// The address it is bound to.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// The other end's address.
+    fn peer_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// Accepts streams.
+pub trait AsyncStreamListener: Send + Debug {
+    /// The next stream, connected. An error concerns one stream alone.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn AsyncStreamSocket>>>;
+
+    /// The address it is bound to.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// Where a stream goes and what runs over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// The address to connect to.
+    pub remote: SocketAddr,
+    /// With TLS: the server's name, or its address as text, which its certificate must be for.
+    pub tls: Option<String>,
+}
+
 /// Makes sockets (libwebrtc `PacketSocketFactory`).
 pub trait PacketSocketFactory: Send + Debug {
     /// Binds a UDP socket to `local`; port 0 takes any port, or one of `ports` where given.
@@ -102,6 +142,33 @@ pub trait PacketSocketFactory: Send + Debug {
         local: SocketAddr,
         ports: Option<PortRange>,
     ) -> io::Result<Box<dyn AsyncUdpSocket>>;
+
+    /// Listens on a TCP port of `local`; port 0 takes any port, or one of `ports` where given.
+    ///
+    /// # Errors
+    /// As [`create_udp_socket`](Self::create_udp_socket); `Unsupported` from a factory of UDP alone.
+    fn create_server_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        ports: Option<PortRange>,
+    ) -> io::Result<Box<dyn AsyncStreamListener>> {
+        let _ = (local, ports);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Begins to connect a stream from an address, port 0 meaning any; how that ends is told by
+    /// [`AsyncStreamSocket::poll_connected`].
+    ///
+    /// # Errors
+    /// As [`create_server_tcp_socket`](Self::create_server_tcp_socket).
+    fn create_client_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        options: &StreamOptions,
+    ) -> io::Result<Box<dyn AsyncStreamSocket>> {
+        let _ = (local, options);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The answer of a [`DnsResolver`].

@@ -10,6 +10,9 @@ use crate::packet::{DropReason, Packet, Transport};
 use crate::router::{Router, Segment};
 use crate::world::NodeId;
 
+/// How long an idle TCP connection is remembered (RFC 5382 section 5).
+const TCP_IDLE: Duration = Duration::from_secs(2 * 3600 + 240);
+
 /// What may cross.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -18,6 +21,10 @@ pub enum FirewallPolicy {
     AllowAll,
     /// No UDP, either way.
     BlockUdp,
+    /// No UDP, either way, and no TCP connection from outside.
+    BlockUdpAndIncomingTcp,
+    /// Nothing but TCP connections from inside to ports 80 and 443.
+    OutgoingHttpOnly,
     /// A packet from outside only as a reply: the inside endpoint sent to exactly that remote endpoint within
     /// `lifetime` (what libwebrtc's tests call a symmetric UDP firewall).
     RepliesOnly {
@@ -46,26 +53,37 @@ impl FirewallState {
     }
 
     pub(crate) fn outbound(&mut self, now: Instant, packet: &Packet) -> Result<(), DropReason> {
+        let udp = packet.transport == Transport::Udp;
+        let http = matches!(packet.destination.port(), 80 | 443);
         match self.policy {
-            FirewallPolicy::BlockUdp if packet.transport == Transport::Udp => Err(DropReason::Firewall),
-            FirewallPolicy::RepliesOnly { .. } => {
+            FirewallPolicy::AllowAll => Ok(()),
+            FirewallPolicy::BlockUdp | FirewallPolicy::BlockUdpAndIncomingTcp if udp => {
+                Err(DropReason::Firewall)
+            }
+            FirewallPolicy::BlockUdp => Ok(()),
+            FirewallPolicy::OutgoingHttpOnly if udp || !http => Err(DropReason::Firewall),
+            _ => {
                 self.flows.insert((packet.transport, packet.source, packet.destination), now);
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 
     pub(crate) fn inbound(&mut self, now: Instant, packet: &Packet) -> Result<(), DropReason> {
-        match self.policy {
-            FirewallPolicy::BlockUdp if packet.transport == Transport::Udp => Err(DropReason::Firewall),
-            FirewallPolicy::RepliesOnly { lifetime } => {
-                let alive = |at: &Instant| now.saturating_duration_since(*at) < lifetime;
-                let flow = (packet.transport, packet.destination, packet.source);
-                if self.flows.get(&flow).is_some_and(alive) { Ok(()) } else { Err(DropReason::Firewall) }
+        let udp = packet.transport == Transport::Udp;
+        let lifetime = match self.policy {
+            FirewallPolicy::AllowAll => return Ok(()),
+            _ if udp && !matches!(self.policy, FirewallPolicy::RepliesOnly { .. }) => {
+                return Err(DropReason::Firewall);
             }
-            _ => Ok(()),
-        }
+            FirewallPolicy::BlockUdp => return Ok(()),
+            FirewallPolicy::RepliesOnly { lifetime } => lifetime,
+            // What keeps state by connection forgets an idle one after hours.
+            FirewallPolicy::BlockUdpAndIncomingTcp | FirewallPolicy::OutgoingHttpOnly => TCP_IDLE,
+        };
+        let flow = (packet.transport, packet.destination, packet.source);
+        let alive = |at: &Instant| now.saturating_duration_since(*at) < lifetime;
+        if self.flows.get(&flow).is_some_and(alive) { Ok(()) } else { Err(DropReason::Firewall) }
     }
 }
 

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use peerstack_base::{
-    AdapterType, AsyncUdpSocket, Network, NetworkManager, PacketSocketFactory, PortRange, Random,
+    AdapterType, AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, Network, NetworkManager,
+    PacketSocketFactory, PortRange, Random, StreamOptions,
 };
 
 use crate::lab::Shared;
@@ -26,8 +27,8 @@ const HIGHEST_PREFERENCE: u8 = 127;
 
 /// A server on a host: called with the time and each packet that comes in, it returns what to send.
 pub type Service = Box<dyn FnMut(Instant, &Packet) -> Vec<Packet> + Send>;
-/// Its address, and its port or all ports that nothing else is bound to.
-type ServiceKey = (IpAddr, Option<u16>);
+/// Its transport and address, and its port or all ports that nothing else is bound to.
+type ServiceKey = (Transport, IpAddr, Option<u16>);
 
 /// What sockets bound from now on are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,11 +138,15 @@ impl HostState {
 
     /// Takes out the server of an address and port, or the one of all ports that nothing is bound to; the
     /// caller puts it back.
-    pub(crate) fn take_service(&mut self, destination: SocketAddr) -> Option<(ServiceKey, Service)> {
-        let exact = (destination.ip(), Some(destination.port()));
-        let all = (destination.ip(), None);
+    pub(crate) fn take_service(
+        &mut self,
+        transport: Transport,
+        destination: SocketAddr,
+    ) -> Option<(ServiceKey, Service)> {
+        let exact = (transport, destination.ip(), Some(destination.port()));
+        let all = (transport, destination.ip(), None);
         let key = if self.services.contains_key(&exact) { exact } else { all };
-        if key == all && self.socket_for(Transport::Udp, destination).is_some() {
+        if key == all && self.socket_for(transport, destination).is_some() {
             return None;
         }
         self.services.remove(&key).map(|service| (key, service))
@@ -154,11 +159,11 @@ impl HostState {
         };
         let sockets = self.sockets.keys();
         sockets.clone().any(|(_, bound)| bound.port() == address.port() && clashes(bound.ip()))
-            || self.services.keys().any(|(ip, port)| *port == Some(address.port()) && clashes(*ip))
+            || self.services.keys().any(|(_, ip, port)| *port == Some(address.port()) && clashes(*ip))
     }
 
     /// The port to bind to.
-    fn choose(&mut self, local: SocketAddr, ports: Option<PortRange>) -> io::Result<SocketAddr> {
+    pub(crate) fn choose(&mut self, local: SocketAddr, ports: Option<PortRange>) -> io::Result<SocketAddr> {
         let local = plain(local);
         let ip = local.ip();
         if !ip.is_unspecified() && !self.owns(ip) {
@@ -383,14 +388,30 @@ impl Host {
         at: SocketAddr,
         service: impl FnMut(Instant, &Packet) -> Vec<Packet> + Send + 'static,
     ) {
-        let key = (at.ip(), (at.port() != 0).then_some(at.port()));
+        let key = (Transport::Udp, at.ip(), (at.port() != 0).then_some(at.port()));
         self.with(|host| host.services.insert(key, Box::new(service)));
     }
 
-    /// Ends the server at an address.
+    /// Runs a TCP server at an address of this host, as [`serve`](Self::serve) does for UDP. It accepts every
+    /// connection; the closure is called with each piece of a stream that comes in, an empty one when a client
+    /// has closed, and what it returns by [`Packet::stream`] is written on the connection to that destination.
+    pub fn serve_streams(
+        &self,
+        at: SocketAddr,
+        service: impl FnMut(Instant, &Packet) -> Vec<Packet> + Send + 'static,
+    ) {
+        let key = (Transport::Tcp, at.ip(), Some(at.port()));
+        self.with(|host| host.services.insert(key, Box::new(service)));
+    }
+
+    /// Ends the servers at an address; connections to a TCP server are reset.
     pub fn stop_serving(&self, at: SocketAddr) {
-        let key = (at.ip(), (at.port() != 0).then_some(at.port()));
-        self.with(|host| host.services.remove(&key));
+        let port = (at.port() != 0).then_some(at.port());
+        self.with(|host| {
+            host.services.remove(&(Transport::Udp, at.ip(), port));
+            host.services.remove(&(Transport::Tcp, at.ip(), port));
+        });
+        self.shared.with(|world| world.reset_streams_at(self.node, at));
     }
 
     /// Hands the host a packet, with whatever source it claims, as if it had just come out of its interface.
@@ -488,6 +509,23 @@ impl PacketSocketFactory for HostSocketFactory {
         ports: Option<PortRange>,
     ) -> io::Result<Box<dyn AsyncUdpSocket>> {
         Ok(Box::new(self.host.bind_in(local, ports)?))
+    }
+
+    fn create_server_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        ports: Option<PortRange>,
+    ) -> io::Result<Box<dyn AsyncStreamListener>> {
+        Ok(Box::new(self.host.listen_in(local, ports)?))
+    }
+
+    /// TLS is not simulated: a stream with it is one without.
+    fn create_client_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        options: &StreamOptions,
+    ) -> io::Result<Box<dyn AsyncStreamSocket>> {
+        Ok(Box::new(self.host.connect_from(local, options.remote)?))
     }
 }
 

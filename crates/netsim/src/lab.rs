@@ -208,7 +208,7 @@ impl Lab {
 
     /// Sockets that are bound now, on all hosts. Servers of the lab do not count.
     pub fn open_sockets(&self) -> usize {
-        self.shared.with(|world| world.sockets.len())
+        self.shared.with(|world| world.sockets.len() + world.listeners.len() + world.open_streams())
     }
 
     /// Puts a packet, with whatever source it claims, into the internet.

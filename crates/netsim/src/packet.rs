@@ -4,14 +4,34 @@ use std::net::SocketAddr;
 
 use peerstack_base::Ecn;
 
-/// What carries the payload. TCP segments will be a further variant; everything that keeps state by endpoint
-/// (NAT, firewall, port tables) keys it by this as well.
+/// What carries the payload. Everything that keeps state by endpoint (NAT, firewall, port tables) keys it by
+/// this as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
 pub enum Transport {
     /// A UDP datagram.
     #[default]
     Udp,
+    /// A TCP segment.
+    Tcp,
+}
+
+/// The header of a TCP segment, as far as the lab's TCP needs one. Numbers count from 0 and are wide enough not
+/// to wrap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TcpHeader {
+    /// Opens a connection.
+    pub syn: bool,
+    /// Carries an acknowledgement.
+    pub ack: bool,
+    /// The sender sends no more.
+    pub fin: bool,
+    /// Refuses or resets.
+    pub rst: bool,
+    /// Number of the first byte of the payload; SYN and FIN count for one each.
+    pub sequence: u64,
+    /// The next number expected.
+    pub acknowledgement: u64,
 }
 
 /// One packet: addresses as they are where it is seen, so a NAT's two sides see different ones.
@@ -25,6 +45,8 @@ pub struct Packet {
     pub destination: SocketAddr,
     /// ECN bits of the IP header.
     pub ecn: Ecn,
+    /// The header of a TCP segment.
+    pub tcp: Option<TcpHeader>,
     /// What the transport protocol carries.
     pub payload: Vec<u8>,
 }
@@ -32,13 +54,20 @@ pub struct Packet {
 impl Packet {
     /// A UDP datagram.
     pub fn udp(source: SocketAddr, destination: SocketAddr, payload: impl Into<Vec<u8>>) -> Self {
-        Self { transport: Transport::Udp, source, destination, ecn: Ecn::NotEct, payload: payload.into() }
+        let payload = payload.into();
+        Self { transport: Transport::Udp, source, destination, ecn: Ecn::NotEct, tcp: None, payload }
     }
 
-    /// Bytes of the IP packet: payload, 8 bytes of UDP header and 20 (IPv4) or 40 (IPv6) of IP header. Rates
+    /// What a server writes on a connection: between these endpoints, as one piece of a stream.
+    pub fn stream(source: SocketAddr, destination: SocketAddr, payload: impl Into<Vec<u8>>) -> Self {
+        Self { transport: Transport::Tcp, ..Self::udp(source, destination, payload) }
+    }
+
+    /// Bytes of the IP packet: payload, 8 bytes of UDP header or 20 of TCP's, and 20 (IPv4) or 40 (IPv6) of IP header. Rates
     /// and MTUs count these.
     pub fn wire_len(&self) -> usize {
-        self.payload.len() + 8 + if self.destination.is_ipv4() { 20 } else { 40 }
+        let header = if self.transport == Transport::Tcp { 20 } else { 8 };
+        self.payload.len() + header + if self.destination.is_ipv4() { 20 } else { 40 }
     }
 }
 

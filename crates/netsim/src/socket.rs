@@ -108,17 +108,16 @@ impl World {
         if !host.owns(destination.ip()) {
             return self.drop_packet(DropReason::NoRoute, &place, &packet);
         }
-        if let Some((key, mut service)) = host.take_service(destination) {
+        if packet.transport == Transport::Tcp {
+            return self.deliver_segment(node, packet);
+        }
+        if let Some((key, mut service)) = host.take_service(Transport::Udp, destination) {
             self.record(TraceAction::Received, &place, &packet);
             let answers = service(now, &packet);
             if let Some(host) = self.host(node) {
                 host.services.entry(key).or_insert(service);
             }
-            for answer in answers {
-                // What a server may not send from here is lost.
-                let _ = self.emit(node, answer);
-            }
-            return;
+            return self.send_answers(node, answers);
         }
         let Some(key) = host.socket_for(packet.transport, destination) else {
             return self.drop_packet(DropReason::NoSocket, &place, &packet);
@@ -133,6 +132,18 @@ impl World {
         self.record(TraceAction::Received, &place, &packet);
         if let Some(socket) = self.sockets.get_mut(&key) {
             self.wakers.extend(socket.push(packet));
+        }
+    }
+
+    /// Sends what a server of a host answers: datagrams, and bytes on connections.
+    pub(crate) fn send_answers(&mut self, node: NodeId, answers: Vec<Packet>) {
+        for answer in answers {
+            if answer.transport == Transport::Tcp {
+                self.write_stream(node, answer.source, answer.destination, &answer.payload);
+            } else {
+                // What a server may not send from here is lost.
+                let _ = self.emit(node, answer);
+            }
         }
     }
 
@@ -175,7 +186,7 @@ impl World {
         let source = source.ok_or(io::ErrorKind::NetworkUnreachable)?;
         let source = SocketAddr::new(source, local.port());
         let payload = payload.to_vec();
-        self.emit(node, Packet { transport: Transport::Udp, source, destination, ecn, payload })
+        self.emit(node, Packet { ecn, ..Packet::udp(source, destination, payload) })
     }
 
     fn close_socket(&mut self, key: SocketKey) {

@@ -1,4 +1,4 @@
-//! A TURN server over UDP with long-term credentials (RFC 8656). It answers Binding requests too.
+//! A TURN server over UDP and TCP with long-term credentials (RFC 8656). It answers Binding requests too.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use peerstack_base::Random;
 use peerstack_stun::{
-    AddressFamily, AttributeType, ChannelData, Class, IntegrityStatus, Message, MessageBuilder, Method,
-    PasswordAlgorithm, error_code, long_term_key_md5, long_term_key_sha256,
+    AddressFamily, AttributeType, ChannelData, Class, Framing, IntegrityStatus, Message, MessageBuilder,
+    Method, PasswordAlgorithm, StreamDeframer, error_code, long_term_key_md5, long_term_key_sha256,
 };
 
 use crate::host::Host;
@@ -85,6 +85,8 @@ struct State {
     nonce: String,
     nonce_until: Instant,
     keys: BTreeMap<(String, String, bool), Key>,
+    /// What came of each stream, and where it came to.
+    streams: BTreeMap<SocketAddr, (StreamDeframer, SocketAddr)>,
     random: Random,
     relayed: u64,
 }
@@ -118,6 +120,7 @@ impl TurnServer {
             nonce: String::new(),
             nonce_until: now,
             keys: BTreeMap::new(),
+            streams: BTreeMap::new(),
             random,
             relayed: 0,
         }));
@@ -136,6 +139,13 @@ impl TurnServer {
     /// The address to ask.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Answers clients over TCP too, at this address of its host. TLS is not simulated: a client that thinks it
+    /// speaks it is answered as well.
+    pub fn listen_tcp(&self, address: SocketAddr) {
+        let state = Arc::clone(&self.state);
+        self.host.serve_streams(address, move |now, packet| lock(&state).handle_stream(now, packet));
     }
 
     /// Changes its behaviour.
@@ -189,6 +199,24 @@ impl State {
         self.allocations.retain(|_, allocation| allocation.expires > now);
     }
 
+    /// A piece of a client's stream, or its end, with which the allocation ends too (RFC 8656 section 5).
+    fn handle_stream(&mut self, now: Instant, packet: &Packet) -> Vec<Packet> {
+        let client = packet.source;
+        if packet.payload.is_empty() {
+            self.streams.remove(&client);
+            self.allocations.remove(&(Transport::Tcp, client));
+            return Vec::new();
+        }
+        let new = || (StreamDeframer::new(Framing::Stun), packet.destination);
+        let (deframer, _) = self.streams.entry(client).or_insert_with(new);
+        deframer.push(&packet.payload);
+        let mut frames = Vec::new();
+        while let Ok(Some(frame)) = deframer.next_frame() {
+            frames.push(Packet::stream(client, packet.destination, &*frame));
+        }
+        frames.iter().filter_map(|frame| self.handle_client(now, frame)).collect()
+    }
+
     fn handle_client(&mut self, now: Instant, packet: &Packet) -> Option<Packet> {
         self.expire(now);
         if !self.config.answers {
@@ -214,8 +242,16 @@ impl State {
         }
     }
 
-    fn reply(&self, client: Client, payload: Vec<u8>) -> Packet {
-        Packet::udp(self.address, client.1, payload)
+    fn reply(&self, client: Client, mut payload: Vec<u8>) -> Packet {
+        match client {
+            (Transport::Tcp, client) => {
+                // ChannelData is padded on a stream (RFC 8656 section 12.5).
+                payload.resize(payload.len().next_multiple_of(4), 0);
+                let address = self.streams.get(&client).map_or(self.address, |(_, address)| *address);
+                Packet::stream(address, client, payload)
+            }
+            (Transport::Udp, client) => Packet::udp(self.address, client, payload),
+        }
     }
 
     fn relay_out(&mut self, now: Instant, client: Client, peer: SocketAddr, data: &[u8]) -> Option<Packet> {

@@ -17,6 +17,7 @@ use crate::nat::{NatConfig, NatState};
 use crate::packet::{DropReason, Packet, Verdict};
 use crate::router::{RouterKind, RouterState};
 use crate::socket::{SocketKey, SocketState};
+use crate::tcp::{ListenerState, StreamKey, TcpState};
 use crate::trace::{Trace, TraceAction};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +39,8 @@ enum Event {
     Local { host: NodeId, packet: Packet },
     /// A look-up has its answer.
     Resolved { query: u64 },
+    /// A connection's retransmission may be due.
+    Retransmit { connection: StreamKey },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub(crate) struct World {
     names: BTreeMap<String, u32>,
     pub(crate) sockets: BTreeMap<SocketKey, SocketState>,
     pub(crate) next_socket: u64,
+    pub(crate) streams: BTreeMap<StreamKey, TcpState>,
+    pub(crate) listeners: BTreeMap<SocketKey, ListenerState>,
     pub(crate) dns: DnsState,
     pub(crate) trace: Trace,
     pub(crate) tracing: bool,
@@ -103,6 +108,8 @@ impl World {
             names: BTreeMap::new(),
             sockets: BTreeMap::new(),
             next_socket: 0,
+            streams: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             dns: DnsState::default(),
             trace: Trace::default(),
             tracing: true,
@@ -163,6 +170,10 @@ impl World {
         self.schedule(self.now + self.dns.latency, Event::Resolved { query });
     }
 
+    pub(crate) fn schedule_retransmit(&mut self, at: Instant, connection: StreamKey) {
+        self.schedule(at, Event::Retransmit { connection });
+    }
+
     pub(crate) fn schedule_local(&mut self, host: NodeId, packet: Packet) {
         self.schedule(self.now, Event::Local { host, packet });
     }
@@ -186,6 +197,7 @@ impl World {
             }
             Event::Local { host, packet } => self.deliver(host, packet),
             Event::Resolved { query } => self.wakers.extend(self.dns.waiting.remove(&query).flatten()),
+            Event::Retransmit { connection } => self.retransmit(connection),
         }
     }
 

@@ -51,10 +51,11 @@ pub(crate) struct AllocationSequence {
     step_delay: Duration,
     /// Phases with nothing to do take no time.
     has_relays: bool,
+    has_tcp: bool,
 }
 
 impl AllocationSequence {
-    pub(crate) fn new(network: Network, step_delay: Duration, has_relays: bool) -> Self {
+    pub(crate) fn new(network: Network, step_delay: Duration, has_relays: bool, has_tcp: bool) -> Self {
         Self {
             network,
             bound: None,
@@ -63,6 +64,7 @@ impl AllocationSequence {
             due: None,
             step_delay,
             has_relays,
+            has_tcp,
         }
     }
 
@@ -127,6 +129,7 @@ impl AllocationSequence {
         self.next_phase = next;
         match next {
             Some(AllocationPhase::Relay) if self.has_relays => self.due = Some(now + self.step_delay),
+            Some(AllocationPhase::Tcp) if self.has_tcp => self.due = Some(now + self.step_delay),
             Some(_) => self.due = Some(now),
             None => {
                 self.due = None;
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn phases_are_a_step_delay_apart_where_there_is_work() {
         let (now, step) = (start(), Duration::from_millis(50));
-        let mut sequence = AllocationSequence::new(network(), step, true);
+        let mut sequence = AllocationSequence::new(network(), step, true, false);
         assert_eq!(sequence.state(), AllocationSequenceState::Init);
         assert_eq!(sequence.poll_phase(now), None);
         sequence.start(now);
@@ -176,9 +179,22 @@ mod tests {
     }
 
     #[test]
+    fn tcp_is_a_step_delay_after_relays() {
+        let (now, step) = (start(), Duration::from_millis(50));
+        let mut sequence = AllocationSequence::new(network(), step, true, true);
+        sequence.start(now);
+        for (at, phase) in [(0, AllocationPhase::Udp), (1, AllocationPhase::Relay), (2, AllocationPhase::Tcp)]
+        {
+            assert_eq!(sequence.next_timeout(), Some(now + at * step));
+            assert_eq!(sequence.poll_phase(now + at * step), Some(phase));
+        }
+        assert_eq!(sequence.state(), AllocationSequenceState::Completed);
+    }
+
+    #[test]
     fn without_relays_all_phases_pass_at_once() {
         let now = start();
-        let mut sequence = AllocationSequence::new(network(), Duration::from_millis(50), false);
+        let mut sequence = AllocationSequence::new(network(), Duration::from_millis(50), false, false);
         sequence.start(now);
         let phases: Vec<_> = std::iter::from_fn(|| sequence.poll_phase(now)).collect();
         assert_eq!(phases, [AllocationPhase::Udp, AllocationPhase::Relay, AllocationPhase::Tcp]);
@@ -188,7 +204,7 @@ mod tests {
     #[test]
     fn a_stopped_sequence_has_no_more_phases() {
         let now = start();
-        let mut sequence = AllocationSequence::new(network(), Duration::from_millis(50), true);
+        let mut sequence = AllocationSequence::new(network(), Duration::from_millis(50), true, true);
         sequence.start(now);
         assert!(sequence.poll_phase(now).is_some());
         sequence.stop();

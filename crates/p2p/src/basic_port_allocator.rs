@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use peerstack_base::{
     AdapterType, EventReceiver, EventSource, IoRequest, Network, PacketSocketFactory, Random, ReceiveMeta,
-    ResolveId, SocketId, TransmitQueue,
+    ResolveId, SocketEvent, SocketId, TransmitQueue,
 };
 use peerstack_stun::{Host, Scheme, ServerUrl};
 
 use crate::allocation_sequence::{AllocationPhase, AllocationSequence, AllocationSequenceState};
 use crate::port::{Port, PortBase, PortEvent, PortId, PortIo, PortState};
-use crate::port_allocator::{PortAllocatorConfig, PortAllocatorSessionEvent};
+use crate::port_allocator::{PortAllocatorConfig, PortAllocatorSessionEvent, TcpCandidatePolicy};
+use crate::tcp_port::TcpPort;
 use crate::turn_port::{RelayProtocol, RelayServer, TurnPacket, TurnPort};
 use crate::udp_port::{SERVER_NOT_REACHABLE_ERROR, UdpPort};
 use crate::{Candidate, CandidateErrorEvent, CandidateType, IceParameters};
@@ -259,13 +260,13 @@ impl BasicPortAllocatorSession {
     /// The port that what comes by this socket is for, unless it comes from one of its TURN servers.
     pub(crate) fn port_of_socket(&self, socket: SocketId) -> Option<PortId> {
         let of_socket =
-            |(_, port): &(&PortId, &Port)| port.socket() == Some(socket) && !matches!(port, Port::Turn(_));
+            |(_, port): &(&PortId, &Port)| port.owns_socket(socket) && !matches!(port, Port::Turn(_));
         self.ports.iter().find(of_socket).map(|(id, _)| *id)
     }
 
     pub(crate) fn owns_socket(&self, socket: SocketId) -> bool {
         self.sequences.iter().any(|sequence| sequence.bound.is_some_and(|bound| bound.id == socket))
-            || self.ports.values().any(|port| port.socket() == Some(socket))
+            || self.ports.values().any(|port| port.owns_socket(socket))
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -295,6 +296,7 @@ impl BasicPortAllocatorSession {
             return;
         }
         let (udp, relays) = (filter.host || filter.srflx, allocator.has_relays());
+        let tcp = filter.host && allocator.config.tcp_candidates != TcpCandidatePolicy::Disabled;
         let relays_over_udp =
             filter.relay && allocator.relay_servers().any(|server| server.protocol == RelayProtocol::Udp);
         for network in allocator.usable_networks() {
@@ -306,7 +308,7 @@ impl BasicPortAllocatorSession {
             if self.sequences.iter().any(same) {
                 continue;
             }
-            let mut sequence = AllocationSequence::new(network, self.step_delay, relays);
+            let mut sequence = AllocationSequence::new(network, self.step_delay, relays, tcp);
             if udp || relays_over_udp {
                 let range = allocator.config.port_range;
                 if let Err(error) = sequence.init(allocator.factory.as_mut(), range, io.io_requests) {
@@ -418,8 +420,24 @@ impl BasicPortAllocatorSession {
                 self.tell_unsupported_servers(allocator);
                 self.create_relay_ports(now, index, allocator, io);
             }
-            AllocationPhase::Tcp => {}
+            AllocationPhase::Tcp => self.create_tcp_port(&network, allocator, io),
         }
+    }
+
+    /// libwebrtc `CreateTCPPorts`.
+    fn create_tcp_port(
+        &mut self,
+        network: &Network,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        let (policy, ports) = (allocator.config.tcp_candidates, allocator.config.port_range);
+        if policy == TcpCandidatePolicy::Disabled || !allocator.config.candidate_filter.host {
+            return;
+        }
+        let mut port = TcpPort::new(self.new_port_base(allocator, network));
+        port.start(policy, ports, &mut port_io(io, allocator, &mut self.port_events));
+        self.ports.insert(port.base.id, Port::Tcp(port));
     }
 
     fn tell_unsupported_servers(&mut self, allocator: &BasicPortAllocator) {
@@ -451,6 +469,9 @@ impl BasicPortAllocatorSession {
                 PortEvent::Complete(_) | PortEvent::Error(_) => {}
                 PortEvent::RouteChange(port, remote) => {
                     self.events.emit(PortAllocatorSessionEvent::RouteChange(port, remote));
+                }
+                PortEvent::ConnectionClosed(port, remote) => {
+                    self.events.emit(PortAllocatorSessionEvent::ConnectionClosed(port, remote));
                 }
                 PortEvent::PeerUnreachable(port, remote) => {
                     self.events.emit(PortAllocatorSessionEvent::PeerUnreachable(port, remote));
@@ -575,7 +596,7 @@ impl BasicPortAllocatorSession {
         let mut sockets: Vec<SocketId> = Vec::new();
         for (_, mut port) in self.ports.extract_if(.., dead) {
             port.release(now, &mut port_io(io, allocator, &mut self.port_events));
-            sockets.extend(port.socket());
+            sockets.extend(port.sockets());
         }
         if self.stopped {
             let bound = self.sequences.iter_mut().filter_map(|sequence| sequence.bound.take());
@@ -600,7 +621,7 @@ impl BasicPortAllocatorSession {
         let mut sockets: Vec<SocketId> = Vec::new();
         for (_, mut port) in std::mem::take(&mut self.ports) {
             port.release(now, &mut port_io(io, allocator, &mut self.port_events));
-            sockets.extend(port.socket());
+            sockets.extend(port.sockets());
         }
         let sequences = std::mem::take(&mut self.sequences);
         sockets.extend(sequences.iter().filter_map(|sequence| sequence.bound).map(|bound| bound.id));
@@ -647,6 +668,35 @@ impl BasicPortAllocatorSession {
         if let Some(port) = self.ports.get_mut(&id) {
             port.on_connection_created(now, remote, &mut port_io(io, allocator, &mut self.port_events));
         }
+    }
+
+    /// A connection of a port is gone.
+    pub(crate) fn on_connection_destroyed(
+        &mut self,
+        id: PortId,
+        remote: SocketAddr,
+        io_requests: &mut VecDeque<IoRequest>,
+    ) {
+        let mut sockets = Vec::new();
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.on_connection_destroyed(remote, &mut sockets);
+        }
+        self.close_unused_sockets(sockets, io_requests);
+    }
+
+    /// What became of a stream or listener of a port; `false` if it is of none.
+    pub(crate) fn handle_socket_event(
+        &mut self,
+        now: Instant,
+        event: &SocketEvent,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) -> bool {
+        let port = self.ports.values_mut().find(|port| port.owns_socket(event.socket()));
+        let Some(port) = port else { return false };
+        port.handle_socket_event(now, event, &mut port_io(io, allocator, &mut self.port_events));
+        self.process(allocator);
+        true
     }
 
     /// Data goes from a port to a remote address with more around it than need be.

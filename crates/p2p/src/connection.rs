@@ -89,6 +89,7 @@ pub struct Connection {
     pub(crate) any_network: bool,
     /// Its port or its remote candidate belongs to an earlier generation or a network that is gone.
     pub(crate) port_pruned: bool,
+    pub(crate) connected: bool,
     write_state: WriteState,
     state: IceCandidatePairState,
     receiving: bool,
@@ -149,6 +150,7 @@ impl Connection {
             remote_password: RemotePassword(new.remote_password),
             any_network: new.any_network,
             port_pruned: false,
+            connected: true,
             write_state: WriteState::WriteInit,
             state: IceCandidatePairState::Waiting,
             receiving: false,
@@ -212,7 +214,21 @@ impl Connection {
 
     /// Whether the transport below is connected: always so with UDP.
     pub fn connected(&self) -> bool {
-        true
+        self.connected
+    }
+
+    /// The way packets take changed, or the stream they take is connected, or not any more.
+    pub(crate) fn set_route(
+        &mut self,
+        route: PacketRoute,
+        connected: bool,
+        events: &mut EventSource<ConnectionEvent>,
+    ) {
+        self.route = route;
+        if self.connected != connected {
+            self.connected = connected;
+            events.emit(ConnectionEvent::StateChange(self.id));
+        }
     }
 
     /// The opposite of strong, which is writable, receiving and connected.

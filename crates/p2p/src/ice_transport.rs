@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use peerstack_base::{
-    AdapterType, EventReceiver, IoRequest, PacketOptions, ReceiveMeta, ResolveId, SendError, SocketId,
-    TransmitQueue,
+    AdapterType, EventReceiver, IoRequest, PacketOptions, ReceiveMeta, ResolveId, SendError, SocketEvent,
+    SocketId, TransmitQueue,
 };
 
 use crate::{Candidate, IceMode, IceParameters, IceRole};
@@ -196,6 +196,12 @@ pub trait IceTransport {
 
     /// The answer to [`IoRequest::Resolve`]; an empty list if there is none.
     fn handle_resolved(&mut self, now: Instant, id: ResolveId, addresses: &[IpAddr]);
+
+    /// What became of a stream or listener of this transport ([`IoRequest::AddStream`],
+    /// [`IoRequest::AddListener`]).
+    fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent) {
+        let _ = (now, event);
+    }
 
     /// The network task could not send by this socket, for a reason other than `WouldBlock`.
     fn handle_send_error(&mut self, now: Instant, socket: SocketId, error: &std::io::Error);

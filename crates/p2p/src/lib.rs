@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod allocation_sequence;
+mod async_tcp_packet_socket;
 mod basic_ice_controller;
 mod basic_port_allocator;
 mod candidate;
@@ -18,11 +19,13 @@ mod p2p_transport_channel;
 mod packet_route;
 mod port;
 mod port_allocator;
+mod tcp_port;
 mod transport_description;
 mod turn_port;
 mod udp_port;
 
 pub use allocation_sequence::{AllocationPhase, AllocationSequenceState};
+pub use async_tcp_packet_socket::{AsyncTcpListenSocket, AsyncTcpPacketSocket};
 pub use basic_ice_controller::BasicIceController;
 pub use candidate::{
     Candidate, CandidateAddress, CandidateParseError, CandidateType, IceProtocol, TcpCandidateType,
@@ -42,5 +45,7 @@ pub use ice_transport::{
 };
 pub use p2p_transport_channel::{P2PTransportChannel, P2PTransportChannelConfig};
 pub use port::{PortEvent, PortId, PortState};
-pub use port_allocator::{CandidateFilter, IceServer, PortAllocatorConfig, PortAllocatorSessionEvent};
+pub use port_allocator::{
+    CandidateFilter, IceServer, PortAllocatorConfig, PortAllocatorSessionEvent, TcpCandidatePolicy,
+};
 pub use transport_description::{ConnectionRole, IceMode, IceParameters, IceRole};

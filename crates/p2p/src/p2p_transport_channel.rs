@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use peerstack_base::{
     Counter, EventReceiver, EventSource, IoRequest, Network, PacketOptions, PacketSocketFactory, Random,
-    ReceiveMeta, ResolveId, SendError, SocketId, TransmitQueue,
+    ReceiveMeta, ResolveId, SendError, SocketEvent, SocketId, TransmitQueue,
 };
 
 use crate::basic_port_allocator::{BasicPortAllocator, BasicPortAllocatorSession, SessionIo};
@@ -405,6 +405,24 @@ impl IceTransport for P2PTransportChannel {
             }
         }
         self.process(now);
+    }
+
+    fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent) {
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        let taken = self
+            .sessions
+            .iter_mut()
+            .any(|session| session.session.handle_socket_event(now, event, &mut self.allocator, &mut io));
+        if taken {
+            self.process(now);
+        } else if let SocketEvent::Accepted { id, .. } = event {
+            // Its listener is gone by now.
+            self.io_requests.push_back(IoRequest::CloseSocket { id: *id });
+        }
     }
 
     fn handle_send_error(&mut self, _now: Instant, socket: SocketId, error: &std::io::Error) {

@@ -17,7 +17,6 @@ pub(crate) enum RouteFraming {
     /// Nothing: a datagram.
     Plain,
     /// Its length before it, on a stream.
-    #[cfg_attr(not(test), expect(dead_code, reason = "TCP candidates are next"))]
     Rfc4571,
     /// ChannelData; on a stream padded to a multiple of four.
     Channel {
@@ -55,8 +54,16 @@ impl PacketRoute {
         matches!(self.framing, RouteFraming::Indication { .. })
     }
 
-    /// Bytes that the wrapping adds.
+    /// Bytes of the header of UDP or TCP and of what the wrapping adds.
     pub(crate) fn overhead(&self) -> usize {
+        let transport = match self.framing {
+            RouteFraming::Rfc4571 | RouteFraming::Channel { stream: true, .. } => 20,
+            _ => 8,
+        };
+        transport + self.wrapping()
+    }
+
+    fn wrapping(&self) -> usize {
         match self.framing {
             RouteFraming::Plain => 0,
             RouteFraming::Rfc4571 => RFC4571_HEADER_LEN,
@@ -184,7 +191,7 @@ mod tests {
         assert_eq!(written, Ok(packet.len()));
         let (_, transmit) = transmits.peek(|_| 1).unwrap();
         assert_eq!(transmit.destination, destination);
-        assert!(transmit.contents.len() <= packet.len() + route.overhead() + 3);
+        assert!(transmit.contents.len() <= packet.len() + route.wrapping() + 3);
         transmit.contents.to_vec()
     }
 

@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use peerstack_base::{
-    EventSource, IoRequest, Network, PacketSocketFactory, Random, ResolveId, SocketId, TransmitQueue,
+    EventSource, IoRequest, Network, PacketSocketFactory, Random, ResolveId, SocketEvent, SocketId,
+    TransmitQueue,
 };
 use peerstack_stun::{
     AttributeType, Class, FingerprintStatus, IntegrityStatus, Message, Method, error_code, short_term_key,
@@ -16,6 +17,7 @@ use peerstack_stun::{
 use crate::candidate::{candidate_foundation, candidate_priority, type_preference};
 use crate::connection::ConnectionId;
 use crate::packet_route::PacketRoute;
+use crate::tcp_port::TcpPort;
 use crate::turn_port::TurnPort;
 use crate::udp_port::UdpPort;
 use crate::{
@@ -56,6 +58,8 @@ pub enum PortEvent {
     RouteChange(PortId, SocketAddr),
     /// Nothing reaches this peer from here any more.
     PeerUnreachable(PortId, SocketAddr),
+    /// The stream to this address, or to the relay before it, is gone.
+    ConnectionClosed(PortId, SocketAddr),
 }
 peerstack_base::layer_event!(PortEvent, "peerstack::ice::port");
 
@@ -248,6 +252,8 @@ pub(crate) enum Port {
     Udp(UdpPort),
     /// Relay candidates of one TURN server.
     Turn(TurnPort),
+    /// Host candidates over TCP.
+    Tcp(TcpPort),
 }
 
 impl Port {
@@ -255,6 +261,7 @@ impl Port {
         match self {
             Self::Udp(port) => &port.base,
             Self::Turn(port) => &port.base,
+            Self::Tcp(port) => &port.base,
         }
     }
 
@@ -262,14 +269,59 @@ impl Port {
         match self {
             Self::Udp(port) => &mut port.base,
             Self::Turn(port) => &mut port.base,
+            Self::Tcp(port) => &mut port.base,
         }
     }
 
-    /// The socket its packets go by, if it has one.
-    pub(crate) fn socket(&self) -> Option<SocketId> {
+    /// The sockets its packets go by, some shared with other ports.
+    pub(crate) fn sockets(&self) -> Vec<SocketId> {
         match self {
-            Self::Udp(port) => Some(port.socket()),
-            Self::Turn(port) => port.socket(),
+            Self::Udp(port) => vec![port.socket()],
+            Self::Turn(port) => port.socket().into_iter().collect(),
+            Self::Tcp(port) => port.sockets().collect(),
+        }
+    }
+
+    pub(crate) fn owns_socket(&self, socket: SocketId) -> bool {
+        match self {
+            Self::Udp(port) => port.socket() == socket,
+            Self::Turn(port) => port.socket() == Some(socket),
+            Self::Tcp(port) => port.owns_socket(socket),
+        }
+    }
+
+    /// What became of one of its streams.
+    pub(crate) fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent, io: &mut PortIo<'_>) {
+        match self {
+            Self::Udp(_) => {}
+            Self::Turn(port) => port.handle_socket_event(now, event, io),
+            Self::Tcp(port) => port.handle_socket_event(now, event, io),
+        }
+    }
+
+    /// Whether packets can be sent to this address: always so with datagrams.
+    pub(crate) fn is_connected(&self, remote: SocketAddr) -> bool {
+        match self {
+            Self::Udp(_) | Self::Turn(_) => true,
+            Self::Tcp(port) => port.is_connected(remote),
+        }
+    }
+
+    /// The candidate that a connection to this address is made from.
+    pub(crate) fn local_candidate(&self, remote: SocketAddr) -> Option<Candidate> {
+        match self {
+            Self::Tcp(port) => port.local_candidate(remote),
+            _ => {
+                let base = self.base();
+                base.candidate_of_family(remote.is_ipv4()).or(base.candidates.first()).cloned()
+            }
+        }
+    }
+
+    /// A connection to this address is gone; sockets that it alone had are added to `sockets`.
+    pub(crate) fn on_connection_destroyed(&mut self, remote: SocketAddr, sockets: &mut Vec<SocketId>) {
+        if let Self::Tcp(port) = self {
+            port.on_connection_destroyed(remote, sockets);
         }
     }
 
@@ -278,6 +330,7 @@ impl Port {
         match self {
             Self::Udp(port) => Some(PacketRoute::plain(port.socket(), remote)),
             Self::Turn(port) => port.route_to(remote),
+            Self::Tcp(port) => port.route_to(remote),
         }
     }
 
@@ -286,6 +339,7 @@ impl Port {
         match self {
             Self::Udp(port) => port.prepare_address(now, io),
             Self::Turn(port) => port.prepare_address(now, io),
+            Self::Tcp(_) => {}
         }
     }
 
@@ -294,13 +348,14 @@ impl Port {
         match self {
             Self::Udp(_) => {}
             Self::Turn(port) => port.create_or_refresh_entry(now, remote, io),
+            Self::Tcp(port) => port.on_connection_created(now, remote, io),
         }
     }
 
     /// Data goes to this remote address, with more around it than need be.
     pub(crate) fn bind_channel(&mut self, now: Instant, remote: SocketAddr, io: &mut PortIo<'_>) {
         match self {
-            Self::Udp(_) => {}
+            Self::Udp(_) | Self::Tcp(_) => {}
             Self::Turn(port) => port.bind_channel(now, remote, io),
         }
     }
@@ -315,6 +370,7 @@ impl Port {
         match self {
             Self::Udp(port) => port.handle_resolved(now, id, addresses, io),
             Self::Turn(port) => port.handle_resolved(now, id, addresses, io),
+            Self::Tcp(_) => false,
         }
     }
 
@@ -322,6 +378,7 @@ impl Port {
         match self {
             Self::Udp(port) => port.next_timeout(),
             Self::Turn(port) => port.next_timeout(),
+            Self::Tcp(port) => port.next_timeout(),
         }
     }
 
@@ -329,6 +386,7 @@ impl Port {
         match self {
             Self::Udp(port) => port.handle_timeout(now, io),
             Self::Turn(port) => port.handle_timeout(now, io),
+            Self::Tcp(port) => port.handle_timeout(now, io),
         }
     }
 
@@ -337,13 +395,14 @@ impl Port {
         match self {
             Self::Udp(port) => port.stop_gathering(),
             Self::Turn(port) => port.stop_gathering(),
+            Self::Tcp(_) => {}
         }
     }
 
     /// Gives back what servers hold for it.
     pub(crate) fn release(&mut self, now: Instant, io: &mut PortIo<'_>) {
         match self {
-            Self::Udp(_) => {}
+            Self::Udp(_) | Self::Tcp(_) => {}
             Self::Turn(port) => port.release(now, io),
         }
     }
@@ -353,6 +412,7 @@ impl Port {
         match self {
             Self::Udp(port) => remote.protocol == IceProtocol::Udp && port.is_compatible_address(address),
             Self::Turn(port) => remote.protocol == IceProtocol::Udp && port.is_compatible_address(address),
+            Self::Tcp(port) => port.is_compatible_address(remote, address),
         }
     }
 

@@ -54,6 +54,19 @@ impl Default for CandidateFilter {
     }
 }
 
+/// Host candidates over TCP (libwebrtc `TcpCandidatePolicy` and `allow_tcp_listen`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum TcpCandidatePolicy {
+    /// None.
+    #[default]
+    Disabled,
+    /// Connects to the peer's passive candidates, as browsers do.
+    Active,
+    /// Listens too.
+    ActivePassive,
+}
+
 /// What gathering is told.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -62,6 +75,8 @@ pub struct PortAllocatorConfig {
     pub ice_servers: Vec<IceServer>,
     /// Which candidates are used.
     pub candidate_filter: CandidateFilter,
+    /// Host candidates over TCP.
+    pub tcp_candidates: TcpCandidatePolicy,
     /// Local ports that may be used.
     pub port_range: Option<PortRange>,
     /// Whether loopback interfaces are used (G02).
@@ -79,6 +94,7 @@ impl Default for PortAllocatorConfig {
         Self {
             ice_servers: Vec::new(),
             candidate_filter: CandidateFilter::ALL,
+            tcp_candidates: TcpCandidatePolicy::default(),
             port_range: None,
             allow_loopback: false,
             network_ignore_mask: Vec::new(),
@@ -108,5 +124,7 @@ pub enum PortAllocatorSessionEvent {
     RouteChange(PortId, SocketAddr),
     /// Nothing reaches a remote address from a port any more.
     PeerUnreachable(PortId, SocketAddr),
+    /// The stream to a remote address is gone.
+    ConnectionClosed(PortId, SocketAddr),
 }
 peerstack_base::layer_event!(PortAllocatorSessionEvent, "peerstack::ice::gathering");

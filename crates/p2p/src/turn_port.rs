@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use peerstack_base::{Ecn, IoRequest, PortRange, ResolveId, SocketId};
+use peerstack_base::{
+    Ecn, IoRequest, PortRange, ResolveId, SocketEvent, SocketId, StreamFraming, StreamOptions,
+};
 use peerstack_stun::{
     ChannelData, Class, Host, Message, Method, Scheme, ServerUrl, StunRequestManager, UrlTransport,
 };
@@ -174,7 +176,8 @@ impl TurnPort {
 
     /// Whether this is what the server sends us, by socket and source.
     pub(crate) fn can_handle_incoming_packets_from(&self, socket: SocketId, remote: SocketAddr) -> bool {
-        self.socket == Some(socket) && self.server_address == Some(remote)
+        self.socket == Some(socket)
+            && (self.server.protocol.is_stream() || self.server_address == Some(remote))
     }
 
     /// Starts: looks the server's name up, reaches it, asks for an allocation.
@@ -238,8 +241,7 @@ impl TurnPort {
         self.attempted.push(address);
         self.server_address = Some(address);
         if self.server.protocol.is_stream() {
-            let text = "TURN over TCP and TLS is not supported yet.";
-            return self.on_allocate_error(SERVER_NOT_REACHABLE_ERROR, text, io);
+            return self.open_stream(address, io);
         }
         if self.socket.is_none() && !self.open_own_socket(io) {
             return;
@@ -253,6 +255,66 @@ impl TurnPort {
         let local = self.local.ip();
         address.is_ipv4() == local.is_ipv4()
             && (!address.ip().is_loopback() || local.is_loopback() || local.is_unspecified())
+    }
+
+    /// Leaves the stream it has, if any, for another; the allocation is asked for once that is connected.
+    fn open_stream(&mut self, address: SocketAddr, io: &mut PortIo<'_>) {
+        if let Some(id) = self.socket.take() {
+            io.io_requests.push_back(IoRequest::CloseSocket { id });
+        }
+        self.state = TurnPortState::Connecting;
+        let tls = (self.server.protocol == RelayProtocol::Tls).then(|| match &self.server.url.host {
+            Host::Name(name) => name.clone(),
+            Host::Ip(ip) => ip.to_string(),
+        });
+        let local = SocketAddr::new(self.local.ip(), 0);
+        match io.factory.create_client_tcp_socket(local, &StreamOptions { remote: address, tls }) {
+            Ok(socket) => {
+                let id = SocketId::unique();
+                io.io_requests.push_back(IoRequest::AddStream { id, socket, framing: StreamFraming::Stun });
+                self.socket = Some(id);
+            }
+            Err(error) => {
+                tracing::debug!(target: "peerstack::ice::turn", %error, "no stream to a TURN server");
+                let text = "Failed to create TURN client socket.";
+                self.on_allocate_error(SERVER_NOT_REACHABLE_ERROR, text, io);
+            }
+        }
+    }
+
+    pub(crate) fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent, io: &mut PortIo<'_>) {
+        match event {
+            SocketEvent::Connected { local, .. } if self.state == TurnPortState::Connecting => {
+                let known = self.base.network.ips.contains(&local.ip()) || self.local.ip().is_unspecified();
+                if !known && !local.ip().is_loopback() {
+                    // What it reaches it reaches by another network (G35).
+                    let text = "The TURN client socket is bound to another network's address.";
+                    return self.on_allocate_error(SERVER_NOT_REACHABLE_ERROR, text, io);
+                }
+                self.local = *local;
+                self.state = TurnPortState::Connected;
+                self.send_request(now, TurnRequest::allocate(), io);
+            }
+            SocketEvent::Closed { reason, .. } => self.on_socket_closed(reason, io),
+            _ => {}
+        }
+    }
+
+    /// The stream is gone, and with it the allocation and its pairs (U12).
+    fn on_socket_closed(&mut self, reason: &str, io: &mut PortIo<'_>) {
+        self.socket = None;
+        self.refresh_at = None;
+        self.entries.clear();
+        self.permissions.clear();
+        if !self.receives() {
+            let text = format!("The connection to the TURN server is closed: {reason}");
+            self.on_allocate_error(SERVER_NOT_REACHABLE_ERROR, &text, io);
+        }
+        self.requests.clear();
+        self.state = TurnPortState::Disconnected;
+        for peer in self.base.connections.keys() {
+            io.events.emit(PortEvent::ConnectionClosed(self.base.id, *peer));
+        }
     }
 
     /// Leaves the socket it has, if any, for one of its own.

@@ -317,21 +317,25 @@ impl UdpPort {
         }
     }
 
-    /// The same family, and link-local with link-local only (C17); a loopback socket reaches nothing else.
     pub(crate) fn is_compatible_address(&self, remote: SocketAddr) -> bool {
-        if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
-            return false;
+        is_compatible(self.local.ip(), remote)
+    }
+}
+
+/// The same family, and link-local with link-local only (C17); a loopback socket reaches nothing else.
+pub(crate) fn is_compatible(local: IpAddr, remote: SocketAddr) -> bool {
+    if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
+        return false;
+    }
+    match (local, remote.ip()) {
+        (IpAddr::V4(local), IpAddr::V4(remote)) => {
+            !remote.is_broadcast() && (!local.is_loopback() || remote.is_loopback())
         }
-        match (self.local.ip(), remote.ip()) {
-            (IpAddr::V4(local), IpAddr::V4(remote)) => {
-                !remote.is_broadcast() && (!local.is_loopback() || remote.is_loopback())
-            }
-            (IpAddr::V6(local), IpAddr::V6(remote)) => {
-                local.is_unspecified()
-                    || (local.is_unicast_link_local() == remote.is_unicast_link_local()
-                        && (!local.is_loopback() || remote.is_loopback()))
-            }
-            _ => false,
+        (IpAddr::V6(local), IpAddr::V6(remote)) => {
+            local.is_unspecified()
+                || (local.is_unicast_link_local() == remote.is_unicast_link_local()
+                    && (!local.is_loopback() || remote.is_loopback()))
         }
+        _ => false,
     }
 }

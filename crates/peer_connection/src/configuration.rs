@@ -7,6 +7,7 @@ use peerstack_base::{
 };
 use peerstack_dtls::Certificate;
 pub use peerstack_dtls::DtlsEngineKind;
+pub use peerstack_p2p::TcpCandidatePolicy;
 use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_stun::ServerUrl;
 
@@ -155,6 +156,8 @@ pub struct Settings {
     pub allow_loopback: bool,
     /// Local UDP ports to use, both ends included.
     pub port_range: Option<PortRange>,
+    /// Host candidates over TCP (RFC 6544).
+    pub tcp_candidates: TcpCandidatePolicy,
     /// Which DTLS implementation.
     pub dtls_engine: DtlsEngineKind,
     /// Which SRTP implementation.
@@ -170,6 +173,7 @@ impl Default for Settings {
         Self {
             allow_loopback: false,
             port_range: None,
+            tcp_candidates: TcpCandidatePolicy::default(),
             dtls_engine: DtlsEngineKind::default(),
             srtp_engine: SrtpEngineKind::default(),
             max_message_size: 262_144,

@@ -24,7 +24,7 @@ mod stats;
 
 pub use configuration::{
     BundlePolicy, Configuration, DtlsEngineKind, IceServer, IceTransportPolicy, PeerConnectionDependencies,
-    Settings, SrtpEngineKind,
+    Settings, SrtpEngineKind, TcpCandidatePolicy,
 };
 pub use data_channel::{
     DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState,

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use peerstack_base::{IoRequest, PacketOptions, ReceiveMeta, ResolveId, SendError, SocketId, TransmitQueue};
+use peerstack_base::{
+    IoRequest, PacketOptions, ReceiveMeta, ResolveId, SendError, SocketEvent, SocketId, TransmitQueue,
+};
 use peerstack_dtls::{DtlsTransportEvent, DtlsTransportInternal};
 use peerstack_p2p::{IceGatheringState as TransportGatheringState, IceTransport, IceTransportEvent};
 use peerstack_rtp_transport::{
@@ -188,6 +190,14 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     pub fn handle_resolved(&mut self, now: Instant, id: ResolveId, addresses: &[IpAddr]) {
         for transport in self.all_transports_mut() {
             transport.ice_mut().handle_resolved(now, id, addresses);
+        }
+    }
+
+    /// What became of a stream or listener; a transport of which it is not ignores it.
+    pub fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent) {
+        let owned = |transport: &&mut JsepTransport<F::Dtls>| transport.ice().owns_socket(event.socket());
+        for transport in self.all_transports_mut().filter(owned) {
+            transport.ice_mut().handle_socket_event(now, event);
         }
     }
 

@@ -13,11 +13,12 @@ use super::P2PTransportChannel;
 use crate::basic_port_allocator::SessionIo;
 use crate::connection::{ConnectionId, PingOptions, PingOutcome};
 use crate::p2p_constants::{MAX_UNAUTHENTICATED_ERRORS_PER_SECOND, PING_BURST};
-use crate::packet_route::PacketRoute;
+use crate::packet_route::{PacketRoute, RouteFraming};
 use crate::port::{NewAddress, PortId, StunVerdict, get_stun_message};
 use crate::turn_port::TurnPacket;
 use crate::{
     Candidate, CandidateAddress, CandidateType, IceControllerView, IceProtocol, IceRole, IceSwitchReason,
+    TcpCandidateType,
 };
 
 /// Where a request came in, and what signs the answer.
@@ -265,7 +266,13 @@ impl P2PTransportChannel {
                     self.send_error(request, from, error_code::BAD_REQUEST, &[]);
                     return None;
                 };
-                self.peer_reflexive_candidate(request, priority, remote_ufrag, from.remote)
+                let mut learned = self.peer_reflexive_candidate(request, priority, remote_ufrag, from.remote);
+                if from.route.framing == RouteFraming::Rfc4571 {
+                    // It connected to us.
+                    learned.protocol = IceProtocol::Tcp;
+                    learned.tcp_type = Some(TcpCandidateType::Active);
+                }
+                learned
             }
         };
         let id = self.create_connection(now, from.port, &candidate)?;
@@ -364,6 +371,8 @@ impl P2PTransportChannel {
             None => {
                 let mut candidate = base.make_candidate(NewAddress {
                     related: Some(host),
+                    protocol: connection.local.protocol,
+                    tcp_type: connection.local.tcp_type,
                     ..NewAddress::udp(CandidateType::Prflx, mapped, host)
                 });
                 candidate.priority = priority;
@@ -490,6 +499,7 @@ impl P2PTransportChannel {
             .iter()
             .copied()
             .filter(|id| self.connections.get(id).is_some_and(|connection| connection.num_pings_sent() == 0))
+            .filter(|id| self.controller.is_pingable(&self.view(now), *id))
             .take(PING_BURST as usize)
             .collect();
         for id in fresh {

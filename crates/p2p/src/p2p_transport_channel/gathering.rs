@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::{P2PTransportChannel, Session};
 use crate::basic_port_allocator::{BasicPortAllocatorSession, SessionIo};
+use crate::connection::ConnectionId;
 use crate::port::PortId;
 use crate::{IceGatheringState, IceSwitchReason, IceTransportEvent, PortAllocatorSessionEvent};
 
@@ -115,10 +116,24 @@ impl P2PTransportChannel {
             }
             PortAllocatorSessionEvent::CandidatesAllocationDone => {}
             PortAllocatorSessionEvent::RouteChange(port, _) => self.update_routes(port),
+            PortAllocatorSessionEvent::ConnectionClosed(port, remote) => {
+                let id = self.connection_of(port, remote);
+                if let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) {
+                    connection.fail_and_destroy(&mut self.connection_events);
+                }
+            }
             PortAllocatorSessionEvent::PeerUnreachable(port, remote) => {
-                self.on_peer_unreachable(port, remote);
+                // A relay will not carry anything to this peer (U08).
+                let id = self.connection_of(port, remote);
+                if let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) {
+                    connection.fail_and_prune(&mut self.connection_events);
+                }
             }
         }
+    }
+
+    fn connection_of(&self, port: PortId, remote: SocketAddr) -> Option<ConnectionId> {
+        self.session_of_port(port)?.port(port)?.base().connections.get(&remote).copied()
     }
 
     /// Connections of a port send the way it says now.
@@ -127,21 +142,10 @@ impl P2PTransportChannel {
         let Some(port) = session.and_then(|session| session.session.port(port)) else { return };
         for (remote, id) in &port.base().connections {
             if let (Some(route), Some(connection)) = (port.route_to(*remote), self.connections.get_mut(id)) {
-                connection.route = route;
+                connection.set_route(route, port.is_connected(*remote), &mut self.connection_events);
             }
         }
         self.request_sort(IceSwitchReason::Unknown);
-    }
-
-    /// A relay will not carry anything to this peer (U08).
-    fn on_peer_unreachable(&mut self, port: PortId, remote: SocketAddr) {
-        let id = self
-            .session_of_port(port)
-            .and_then(|session| session.port(port)?.base().connections.get(&remote))
-            .copied();
-        if let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) {
-            connection.fail_and_prune(&mut self.connection_events);
-        }
     }
 
     /// Data went by a port with more around it than need be.

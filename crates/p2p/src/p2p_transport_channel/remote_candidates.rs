@@ -206,7 +206,7 @@ impl P2PTransportChannel {
         if !port.is_compatible_address(remote, address) {
             return None;
         }
-        let route = port.route_to(address)?;
+        let local = port.local_candidate(address)?;
         let base = port.base_mut();
         let existing = base.connections.get(&address).and_then(|id| self.connections.get(id));
         if let Some(existing) = existing {
@@ -220,12 +220,31 @@ impl P2PTransportChannel {
             self.discarded.over_limit += 1;
             return None;
         }
-        let local = base.candidate_of_family(address.is_ipv4()).or(base.candidates.first())?.clone();
         let id = ConnectionId(self.next_connection);
         let replaced = base.connections.insert(address, id);
         let any_network = base.network.best_ip().is_none_or(|ip| ip.is_unspecified());
         let pruned = base.state == PortState::Pruned;
         let (password, _) = self.find_remote_ice_from_ufrag(&remote.username_fragment);
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        let mut route = None;
+        for session in &mut self.sessions {
+            session.session.on_connection_created(now, port_id, address, &mut self.allocator, &mut io);
+            let port = session.session.port(port_id);
+            route =
+                route.or(port.and_then(|port| Some((port.route_to(address)?, port.is_connected(address)))));
+        }
+        let Some((route, connected)) = route else {
+            // No stream to this address.
+            let port = self.sessions.iter_mut().find_map(|session| session.session.port_mut(port_id));
+            if let Some(port) = port {
+                port.base_mut().connections.remove(&address);
+            }
+            return None;
+        };
         self.next_connection += 1;
         let mut connection = Connection::new(
             now,
@@ -241,6 +260,7 @@ impl P2PTransportChannel {
             },
         );
         connection.port_pruned = pruned;
+        connection.connected = connected;
         tracing::debug!(
             target: "peerstack::ice", transport = %self.name, connection = id.0,
             local = ?connection.local.address, remote = %address, remote_type = %remote.candidate_type,
@@ -253,14 +273,6 @@ impl P2PTransportChannel {
         self.connections.insert(id, connection);
         self.controller.add_connection(id);
         self.had_connection = true;
-        let mut io = SessionIo {
-            transmits: &mut self.transmits,
-            io_requests: &mut self.io_requests,
-            random: &mut self.random,
-        };
-        for session in &mut self.sessions {
-            session.session.on_connection_created(now, port_id, address, &mut self.allocator, &mut io);
-        }
         Some(id)
     }
 }

@@ -153,7 +153,7 @@ impl P2PTransportChannel {
                 local_network_id: connection.local.network_id,
                 remote_network_id: connection.remote.network_id,
                 adapter_type: connection.local.adapter_type,
-                packet_overhead: ip_header + 8 + connection.route.overhead(),
+                packet_overhead: ip_header + connection.route.overhead(),
                 relayed: connection.local.candidate_type == CandidateType::Relay
                     || connection.remote.candidate_type == CandidateType::Relay,
                 local_ip: local_ip.filter(|_| connection.local.adapter_type != AdapterType::Any),
@@ -179,6 +179,16 @@ impl P2PTransportChannel {
             let known = &mut port.base_mut().connections;
             if known.get(&connection.remote_address) == Some(&id) {
                 known.remove(&connection.remote_address);
+            }
+        }
+        if let Some(session) =
+            self.sessions.iter_mut().find(|session| session.session.port(connection.port).is_some())
+        {
+            let (port, remote) = (connection.port, connection.remote_address);
+            let replaced =
+                session.session.port(port).is_some_and(|port| port.base().connections.contains_key(&remote));
+            if !replaced {
+                session.session.on_connection_destroyed(port, remote, &mut self.io_requests);
             }
         }
         self.controller.on_connection_destroyed(id);

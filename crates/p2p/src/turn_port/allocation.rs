@@ -278,7 +278,7 @@ impl TurnPort {
         self.requests.clear();
         self.credentials.reset();
         let Some(server) = self.server_address else { return };
-        if self.open_own_socket(io) {
+        if self.server.protocol.is_stream() || self.open_own_socket(io) {
             self.attempted.retain(|attempted| *attempted != server);
             self.connect(now, server, io);
         }

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use peerstack_base::{
-    EventReceiver, IoRequest, Network, PacketKind, PacketOptions, Random, ReceiveMeta, ResolveId, SocketId,
-    TransmitQueue, WallClock,
+    EventReceiver, IoRequest, Network, PacketKind, PacketOptions, Random, ReceiveMeta, ResolveId,
+    SocketEvent, SocketId, TransmitQueue, WallClock,
 };
 use peerstack_dtls::Certificate;
 use peerstack_jsep::{
@@ -343,6 +343,10 @@ impl Connection {
                 transport.ice_mut().set_networks(now, networks.to_vec());
             }
         }
+    }
+
+    pub(super) fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent) {
+        self.controller.handle_socket_event(now, event);
     }
 
     pub(super) fn handle_resolved(&mut self, now: Instant, id: ResolveId, addresses: &[IpAddr]) {

@@ -10,6 +10,7 @@ mod data_channels;
 mod media;
 mod rtcp;
 mod sockets;
+mod streams;
 mod transport_factory;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,7 @@ pub(crate) use self::commands::{
 use self::commands::{ConnectionId, NetworkCommand};
 use self::connection::Connection;
 use self::sockets::{FlushOutcome, Ready, ReadyQueue, SocketTable};
+use self::streams::StreamTable;
 use self::transport_factory::SharedSocketFactory;
 use crate::configuration::PeerConnectionDependencies;
 
@@ -60,6 +62,7 @@ pub(crate) struct NetworkTask {
     touched: BTreeSet<ConnectionId>,
     closing: BTreeMap<ConnectionId, Closing>,
     sockets: SocketTable,
+    streams: StreamTable,
     ready: Arc<ReadyQueue>,
     factory: SharedSocketFactory,
     network_manager: Box<dyn NetworkManager>,
@@ -83,6 +86,7 @@ impl NetworkTask {
             touched: BTreeSet::new(),
             closing: BTreeMap::new(),
             sockets: SocketTable::new(Arc::clone(&ready)),
+            streams: StreamTable::new(Arc::clone(&ready)),
             ready,
             factory: SharedSocketFactory::new(socket_factory),
             network_manager: dependencies.network_manager,
@@ -203,9 +207,12 @@ impl NetworkTask {
     fn handle_ready(&mut self, now: Instant, ready: Ready) {
         match ready {
             Ready::Socket(id) => {
-                let Some(owner) = self.sockets.owner(id) else { return };
+                let Some(owner) = self.sockets.owner(id).or_else(|| self.streams.owner(id)) else { return };
                 let Some(connection) = self.connections.get_mut(&owner) else { return };
                 self.sockets.read(id, |datagram, meta| connection.receive(now, datagram, meta));
+                for event in self.streams.poll(id, |packet, meta| connection.receive(now, packet, meta)) {
+                    connection.handle_socket_event(now, &event);
+                }
                 self.touched.insert(owner);
             }
             Ready::Connection(id) => {
@@ -250,6 +257,12 @@ impl NetworkTask {
         while let Some(request) = connection.poll_io_request() {
             match request {
                 IoRequest::AddUdpSocket { id: socket, socket: io } => self.sockets.insert(socket, io, id),
+                IoRequest::AddStream { id: socket, socket: io, framing } => {
+                    self.streams.insert(socket, io, framing, id);
+                }
+                IoRequest::AddListener { id: socket, listener, framing } => {
+                    self.streams.insert_listener(socket, listener, framing, id);
+                }
                 IoRequest::CloseSocket { id: socket } => closing.push(socket),
                 IoRequest::Resolve { id: resolve, name } => {
                     let answer = self.dns.resolve(&name);
@@ -261,6 +274,7 @@ impl NetworkTask {
         self.flush(now, id);
         for socket in closing {
             self.sockets.remove(socket);
+            self.streams.close(socket);
         }
         self.maybe_finish_close(now, id);
     }
@@ -269,7 +283,7 @@ impl NetworkTask {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let (mut errors, mut unblocked) = (Vec::new(), false);
         connection.for_each_transmit_queue(|queue| {
-            let outcome = self.sockets.flush(queue, |socket, error| {
+            let outcome = self.sockets.flush(queue, &mut self.streams, |socket, error| {
                 errors.push((socket, io::Error::new(error.kind(), error.to_string())));
             });
             let (FlushOutcome::Done { unblocked: one } | FlushOutcome::Blocked { unblocked: one }) = outcome;
@@ -305,6 +319,7 @@ impl NetworkTask {
             return;
         }
         self.sockets.remove_of(id);
+        self.streams.remove_of(id);
         self.connections.remove(&id);
         self.touched.remove(&id);
         for reply in self.closing.remove(&id).into_iter().flat_map(|closing| closing.replies) {

@@ -9,6 +9,7 @@ use peerstack_base::{AsyncUdpSocket, ReceiveMeta, RecvMeta, SocketId, Transmit, 
 use tokio::sync::Notify;
 
 use super::commands::ConnectionId;
+use super::streams::StreamTable;
 
 /// Receive buffers of one network task, and how large each is: a coalesced burst fills 64 KiB.
 const BUFFERS: usize = 4;
@@ -159,6 +160,7 @@ impl SocketTable {
     pub(super) fn flush(
         &mut self,
         queue: &mut TransmitQueue,
+        streams: &mut StreamTable,
         mut failed: impl FnMut(SocketId, &io::Error),
     ) -> FlushOutcome {
         let mut unblocked = false;
@@ -174,6 +176,8 @@ impl SocketTable {
                     }
                     Err(error) => failed(id, &error),
                 }
+            } else {
+                streams.send(id, &transmit);
             }
             unblocked |= queue.pop(len);
         }

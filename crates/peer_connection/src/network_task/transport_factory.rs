@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use peerstack_base::{AsyncUdpSocket, Network, PacketSocketFactory, PortRange, Random, WallClock};
+use peerstack_base::{
+    AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, Network, PacketSocketFactory, PortRange, Random,
+    StreamOptions, WallClock,
+};
 use peerstack_dtls::{
     Certificate, DtlsEngineKind, DtlsFingerprint, DtlsTransport, DtlsTransportConfig, DtlsTransportInternal,
 };
 use peerstack_jsep::{CreateTransport, JsepTransportFactory};
 use peerstack_p2p::{
     CandidateFilter, IceServer, IceTransportStats, P2PTransportChannel, P2PTransportChannelConfig,
+    TcpCandidatePolicy,
 };
 
 use super::commands::ConnectionConfig;
@@ -37,6 +41,22 @@ impl PacketSocketFactory for SharedSocketFactory {
     ) -> io::Result<Box<dyn AsyncUdpSocket>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).create_udp_socket(local, ports)
     }
+
+    fn create_server_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        ports: Option<PortRange>,
+    ) -> io::Result<Box<dyn AsyncStreamListener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).create_server_tcp_socket(local, ports)
+    }
+
+    fn create_client_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        options: &StreamOptions,
+    ) -> io::Result<Box<dyn AsyncStreamSocket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).create_client_tcp_socket(local, options)
+    }
 }
 
 /// What transports of one connection are made from.
@@ -48,6 +68,7 @@ pub(super) struct TransportFactory {
     relay_only: bool,
     allow_loopback: bool,
     ports: Option<PortRange>,
+    tcp_candidates: TcpCandidatePolicy,
     engine: DtlsEngineKind,
     certificate: Certificate,
     wall_clock: Arc<dyn WallClock>,
@@ -69,6 +90,7 @@ impl TransportFactory {
             relay_only: config.ice_transport_policy == IceTransportPolicy::Relay,
             allow_loopback: config.settings.allow_loopback,
             ports: config.settings.port_range,
+            tcp_candidates: config.settings.tcp_candidates,
             engine: config.settings.dtls_engine,
             certificate: config.certificate.clone(),
             wall_clock,
@@ -90,6 +112,7 @@ impl JsepTransportFactory for TransportFactory {
         ice.role = options.ice_role;
         ice.port_allocator.ice_servers.clone_from(&self.servers);
         ice.port_allocator.port_range = self.ports;
+        ice.port_allocator.tcp_candidates = self.tcp_candidates;
         ice.port_allocator.allow_loopback = self.allow_loopback;
         if self.relay_only {
             ice.port_allocator.candidate_filter = CandidateFilter::RELAY;

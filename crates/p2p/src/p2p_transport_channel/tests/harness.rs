@@ -13,7 +13,7 @@ use peerstack_base::{
 use peerstack_netsim::{Host, Lab, LinkConfig, addr, ip};
 
 use super::super::*;
-use crate::CandidateType;
+use crate::{AsyncTcpListenSocket, AsyncTcpPacketSocket, CandidateType};
 
 pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     pub(crate) channel: P2PTransportChannel,
     receiver: EventReceiver<IceTransportEvent>,
     sockets: BTreeMap<SocketId, Box<dyn AsyncUdpSocket>>,
+    streams: BTreeMap<SocketId, (AsyncTcpPacketSocket, Option<SocketId>)>,
+    listeners: BTreeMap<SocketId, AsyncTcpListenSocket>,
     pub(crate) events: Vec<(Duration, IceTransportEvent)>,
     pub(crate) data: Vec<Vec<u8>>,
     /// Candidates that were not signalled yet.
@@ -64,6 +66,8 @@ impl Peer {
             channel,
             receiver,
             sockets: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            listeners: BTreeMap::new(),
             events: Vec::new(),
             data: Vec::new(),
             outbox: Vec::new(),
@@ -89,6 +93,7 @@ impl Peer {
             any = true;
         }
         any |= self.receive(now);
+        any |= self.poll_streams(now);
         any |= self.requests(now);
         while let Some(event) = self.receiver.try_next() {
             any = true;
@@ -114,10 +119,21 @@ impl Peer {
                     assert!(self.channel.owns_socket(id));
                     self.sockets.insert(id, socket);
                 }
+                IoRequest::AddStream { id, socket, framing } => {
+                    assert!(self.channel.owns_socket(id));
+                    self.streams.insert(id, (AsyncTcpPacketSocket::new(id, socket, framing), None));
+                }
+                IoRequest::AddListener { id, listener, framing } => {
+                    self.listeners.insert(id, AsyncTcpListenSocket::new(id, listener, framing));
+                }
                 IoRequest::CloseSocket { id } => {
                     self.flush();
                     self.channel.transmits().forget_socket(id);
                     self.sockets.remove(&id);
+                    self.listeners.remove(&id);
+                    if let Some((stream, _)) = self.streams.get_mut(&id) {
+                        stream.close();
+                    }
                 }
                 IoRequest::Resolve { id, name } => self.resolutions.push((id, name)),
                 other => panic!("{other:?}"),
@@ -160,6 +176,34 @@ impl Peer {
         any
     }
 
+    fn poll_streams(&mut self, now: Instant) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut any = false;
+        let mut events = Vec::new();
+        for (id, listener) in &mut self.listeners {
+            loop {
+                let open = self.streams.values().filter(|(_, from)| *from == Some(*id)).count();
+                let Some((stream, event)) = listener.poll_accept(&mut cx, open) else { break };
+                self.streams.insert(stream.id(), (stream, Some(*id)));
+                events.push(event);
+            }
+        }
+        for (stream, _) in self.streams.values_mut() {
+            let (channel, data) = (&mut self.channel, &mut self.data);
+            let event = stream.poll(&mut cx, |packet, meta| {
+                any = true;
+                data.extend(channel.receive(now, packet, meta).map(|data| data.to_vec()));
+            });
+            events.extend(event);
+        }
+        self.streams.retain(|_, (stream, _)| !stream.is_closed());
+        any |= !events.is_empty();
+        for event in events {
+            self.channel.handle_socket_event(now, &event);
+        }
+        any
+    }
+
     fn flush(&mut self) -> bool {
         let mut any = false;
         while let Some((socket, transmit)) = self.channel.transmits().peek(|_| 1) {
@@ -178,6 +222,8 @@ impl Peer {
             };
             if let Some(socket) = self.sockets.get_mut(&socket) {
                 let _ = socket.try_send(&transmit);
+            } else if let Some((stream, _)) = self.streams.get_mut(&socket) {
+                stream.send(&transmit);
             }
         }
         any

@@ -459,3 +459,128 @@ fn a_role_conflict_is_answered_over_a_relay() {
     pair.exchange_data();
     assert_ne!(pair.a.channel.ice_role(), pair.b.channel.ice_role());
 }
+
+fn streams(url: &'static str) -> impl Fn(&mut P2PTransportChannelConfig) + Copy {
+    move |config| {
+        relay_only(config);
+        config.port_allocator.ice_servers = vec![with_url(url)];
+    }
+}
+
+/// U01: over TCP and TLS; the URL, the relay protocol and the priority tell.
+#[test]
+fn relays_over_streams() {
+    for (url, shown, protocol, preference) in [
+        ("turn:198.51.100.7?transport=tcp", "turn:198.51.100.7:3478?transport=tcp", "tcp", 1),
+        ("turns:198.51.100.7:443", "turns:198.51.100.7:443?transport=tcp", "tls", 0),
+    ] {
+        let (mut pair, server) = pair(streams(url), streams(url));
+        server.listen_tcp(addr(TURN));
+        server.listen_tcp(addr("198.51.100.7:443"));
+        pair.connect();
+        pair.exchange_data();
+        pair.exchange_data();
+        let local = pair.a.channel.stats(pair.now).local_candidates;
+        assert_eq!(local[0].url.as_deref(), Some(shown));
+        assert_eq!((local[0].relay_protocol, local[0].priority >> 24), (Some(protocol), preference));
+        assert_eq!((local[0].protocol, local[0].tcp_type), (IceProtocol::Udp, None));
+        assert!(errors(&pair.a).is_empty());
+        assert_eq!(pair.a.channel.network_route().unwrap().packet_overhead, 20 + 20 + 4);
+        pair.run_for(Duration::from_secs(1300));
+        pair.exchange_data();
+        // U11: released on close.
+        pair.a.channel.close(pair.now);
+        pair.run_for(ms(1000));
+        assert_eq!(server.allocations().len(), 1);
+        pair.b.channel.close(pair.now);
+        pair.run_for(ms(1000));
+        assert_eq!((server.allocations().len(), pair.lab.open_sockets()), (0, 0));
+    }
+}
+
+/// G20: a TURN server over TCP alone is not asked for the mapped address, which it is there to hide.
+#[test]
+fn servers_over_tcp_are_not_stun_servers() {
+    let (mut pair, server) = pair(
+        |config| config.port_allocator.ice_servers = vec![with_url("turn:198.51.100.7?transport=tcp")],
+        nowhere,
+    );
+    server.listen_tcp(addr(TURN));
+    pair.trickle = false;
+    pair.a.gather(pair.now);
+    pair.run_for(ms(1000));
+    assert_eq!(types(&pair.a), [CandidateType::Host, CandidateType::Relay]);
+    assert_eq!(pair.a.channel.gathering_state(), IceGatheringState::Complete);
+}
+
+/// I13: nobody listens: an error event with the URL, at once; a black hole: after the connection's time-out.
+#[test]
+fn unreachable_servers_over_tcp() {
+    let (mut pair, _) =
+        pair(streams("turn:198.51.100.7?transport=tcp"), streams("turn:198.51.100.99?transport=tcp"));
+    pair.trickle = false;
+    pair.a.gather(pair.now);
+    pair.b.gather(pair.now);
+    pair.run_for(ms(1000));
+    let told = errors(&pair.a);
+    assert_eq!(told.len(), 1);
+    assert_eq!((told[0].error_code, told[0].url.as_str()), (701, "turn:198.51.100.7:3478?transport=tcp"));
+    assert_eq!(pair.a.channel.gathering_state(), IceGatheringState::Complete);
+    assert!(errors(&pair.b).is_empty());
+    pair.run_for(Duration::from_secs(200));
+    assert_eq!(errors(&pair.b).len(), 1);
+    assert_eq!(pair.b.channel.gathering_state(), IceGatheringState::Complete);
+}
+
+/// U12: the server's end of the stream closes: its pairs are gone at once, new ones are not made.
+#[test]
+fn a_closed_stream_ends_its_pairs() {
+    let url = "turn:198.51.100.7?transport=tcp";
+    let (mut pair, server) = pair(streams(url), streams(url));
+    server.listen_tcp(addr(TURN));
+    pair.connect();
+    pair.exchange_data();
+    server.stop();
+    pair.run_for(ms(200));
+    assert!(pair.a.channel.stats(pair.now).connections.is_empty());
+    assert_eq!(pair.a.channel.state(), IceTransportState::Failed);
+    pair.a.channel.add_remote_candidate(pair.now, candidate("203.0.113.77:7", 1));
+    assert!(pair.a.channel.stats(pair.now).connections.is_empty());
+}
+
+/// U05: 300 over TCP: the next server is connected to.
+#[test]
+fn alternate_servers_over_tcp() {
+    let (mut pair, server) = pair(streams("turn:198.51.100.7?transport=tcp"), nowhere);
+    let other = pair.lab.host_at("other", &pair.lab.internet(), ip("198.51.100.8"));
+    let other =
+        TurnServer::new(&other, addr("198.51.100.8:3478"), &[ip("198.51.100.8")], &[("user", "pass")]);
+    server.listen_tcp(addr(TURN));
+    other.listen_tcp(addr("198.51.100.8:3478"));
+    server.configure(|config| config.alternate = Some(addr("198.51.100.8:3478")));
+    pair.trickle = false;
+    pair.a.gather(pair.now);
+    pair.run_for(ms(1000));
+    assert!(errors(&pair.a).is_empty());
+    assert_eq!(other.allocations().len(), 1);
+    assert_eq!(types(&pair.a), [CandidateType::Relay]);
+}
+
+/// U03, U04 over TCP: stale nonces are renewed; a mismatch takes another connection, twice.
+#[test]
+fn retries_over_tcp() {
+    let url = "turn:198.51.100.7?transport=tcp";
+    let (mut pair, server) = pair(streams(url), streams(url));
+    server.listen_tcp(addr(TURN));
+    server.configure(|config| config.refuse = [(Method::ALLOCATE, 437)].into());
+    pair.a.gather(pair.now);
+    pair.run_for(ms(1000));
+    assert_eq!(errors(&pair.a)[0].error_code, 437);
+    server.configure(|config| {
+        config.refuse.clear();
+        config.one_time_nonces = true;
+    });
+    pair.a.parameters = new_parameters(&mut peerstack_base::Random::from_seed(5));
+    pair.connect();
+    pair.exchange_data();
+}
