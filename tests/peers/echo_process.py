@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 
-BUILD = "cargo build --release --example echo --features webrtc-dtls,webrtc-srtp"
+BUILD = "cargo build --release --example echo"
 BUILT = pathlib.Path(__file__).parents[2] / "target/release/examples/echo"
 BINARY = pathlib.Path(os.environ.get("PEERSTACK_ECHO", BUILT))
 START_SECONDS = 30

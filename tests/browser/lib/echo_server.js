@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 const START_MS = 30_000;
 const BUILT = fileURLToPath(new URL('../../../target/release/examples/echo', import.meta.url));
 const BINARY = process.env.PEERSTACK_ECHO ?? BUILT;
-const BUILD = 'cargo build --release --example echo --features webrtc-dtls,webrtc-srtp';
+const BUILD = 'cargo build --release --example echo';
 
 export class EchoServer {
   static async start(args = []) {
