@@ -129,6 +129,8 @@ pub struct StreamOptions {
     pub remote: SocketAddr,
     /// With TLS: the server's name, or its address as text, which its certificate must be for.
     pub tls: Option<String>,
+    /// Whether it goes by the proxy for which the factory is configured, if it is.
+    pub proxy: bool,
 }
 
 /// Makes sockets (libwebrtc `PacketSocketFactory`).

@@ -2,6 +2,8 @@
 //! Owned by the `P2PTransportChannel` on the network task. Answers to libwebrtc's
 //! `p2p/client/basic_port_allocator.h`.
 
+mod regathering;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -213,6 +215,7 @@ pub(crate) struct BasicPortAllocatorSession {
     events: EventSource<PortAllocatorSessionEvent>,
     started: bool,
     stopped: bool,
+    cleared: bool,
     done_signalled: bool,
     unsupported_told: bool,
 }
@@ -240,6 +243,7 @@ impl BasicPortAllocatorSession {
             events: EventSource::new(scope),
             started: false,
             stopped: false,
+            cleared: false,
             done_signalled: false,
             unsupported_told: false,
         }
@@ -267,6 +271,11 @@ impl BasicPortAllocatorSession {
     pub(crate) fn owns_socket(&self, socket: SocketId) -> bool {
         self.sequences.iter().any(|sequence| sequence.bound.is_some_and(|bound| bound.id == socket))
             || self.ports.values().any(|port| port.owns_socket(socket))
+    }
+
+    /// Whether gathering has ended for now: it goes on when networks change or fail.
+    pub(crate) fn is_cleared(&self) -> bool {
+        self.cleared
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
@@ -530,51 +539,6 @@ impl BasicPortAllocatorSession {
             }
         }
         self.maybe_signal_done();
-    }
-
-    /// The list of networks changed: sequences for new ones, ports of lost ones pruned (G06, G07).
-    pub(crate) fn on_networks_changed(
-        &mut self,
-        now: Instant,
-        allocator: &mut BasicPortAllocator,
-        io: &mut SessionIo<'_>,
-    ) {
-        let usable = allocator.usable_networks();
-        let lost = |network: &Network| {
-            !usable.iter().any(|now| now.name == network.name && now.best_ip() == network.best_ip())
-        };
-        let pruned: Vec<PortId> = self
-            .ports
-            .iter()
-            .filter(|(_, port)| port.base().state != PortState::Pruned && lost(&port.base().network))
-            .map(|(id, _)| *id)
-            .collect();
-        let sockets: Vec<SocketId> = self
-            .sequences
-            .extract_if(.., |sequence| lost(&sequence.network))
-            .filter_map(|sequence| sequence.bound.map(|bound| bound.id))
-            .collect();
-        self.close_unused_sockets(sockets, io.io_requests);
-        let mut removed = Vec::new();
-        for id in &pruned {
-            if let Some(port) = self.ports.get_mut(id) {
-                port.prune();
-                removed.extend(port.base().candidates.iter().cloned());
-            }
-        }
-        if !pruned.is_empty() {
-            self.events.emit(PortAllocatorSessionEvent::PortsPruned(pruned));
-            self.events.emit(PortAllocatorSessionEvent::CandidatesRemoved(removed));
-        }
-        if self.started && !self.stopped {
-            // Networks on which binding failed are tried again (G07).
-            let ports = &self.ports;
-            self.sequences.retain(|sequence| {
-                sequence.bound.is_some() || ports.values().any(|port| port.base().network == sequence.network)
-            });
-            self.do_allocate(now, allocator, io);
-            self.run(now, allocator, io);
-        }
     }
 
     pub(crate) fn prune_all_ports(&mut self) {

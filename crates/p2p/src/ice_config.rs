@@ -20,6 +20,16 @@ pub enum NominationMode {
     SemiAggressive,
 }
 
+/// Whether gathering goes on for as long as the transport lives (libwebrtc `ContinualGatheringPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ContinualGatheringPolicy {
+    /// Until a good pair is there.
+    #[default]
+    GatherOnce,
+    /// New networks give new candidates, lost ones take theirs back, and failed ones are gathered on again.
+    GatherContinually,
+}
+
 /// Timings and modes of one ICE transport; the default is libwebrtc's.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -56,6 +66,10 @@ pub struct IceConfig {
     pub prioritize_most_likely_candidate_pairs: bool,
     /// Networks of this kind are better than others, whatever they cost (S14).
     pub network_preference: Option<AdapterType>,
+    /// Whether gathering goes on for as long as the transport lives (G38).
+    pub continual_gathering_policy: ContinualGatheringPolicy,
+    /// With continual gathering: how often networks without a connection are gathered on again (T12).
+    pub regather_on_failed_networks_interval: Duration,
     /// Gathering goes on although a good pair exists (G40).
     pub gather_after_connected: bool,
     /// Acknowledges checks of the peer inside our own checks (C30).
@@ -82,6 +96,8 @@ impl Default for IceConfig {
             presume_writable_when_fully_relayed: false,
             prioritize_most_likely_candidate_pairs: true,
             network_preference: None,
+            continual_gathering_policy: ContinualGatheringPolicy::default(),
+            regather_on_failed_networks_interval: constants::REGATHER_ON_FAILED_NETWORKS_INTERVAL,
             gather_after_connected: false,
             piggyback_ice_check_acknowledgement: false,
         }
@@ -89,6 +105,11 @@ impl Default for IceConfig {
 }
 
 impl IceConfig {
+    /// Whether gathering goes on.
+    pub fn gather_continually(&self) -> bool {
+        self.continual_gathering_policy == ContinualGatheringPolicy::GatherContinually
+    }
+
     /// How often states are looked at: a tenth of the receiving time-out, 50 ms at least (T05).
     pub fn check_receiving_interval(&self) -> Duration {
         (self.receiving_timeout / 10).max(constants::MIN_CHECK_RECEIVING_INTERVAL)

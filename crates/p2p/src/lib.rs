@@ -37,7 +37,7 @@ pub use connection::{
 pub use connection_info::{ConnectionInfo, DiscardedPackets, IceTransportStats};
 #[cfg(any(test, feature = "test-util"))]
 pub use fake_ice_transport::{FakeIceFate, FakeIceLink, FakeIceSide, FakeIceTransport};
-pub use ice_config::{IceConfig, NominationMode};
+pub use ice_config::{ContinualGatheringPolicy, IceConfig, NominationMode};
 pub use ice_controller::{IceController, IceControllerView, IceRecheckEvent, PingResult, SwitchResult};
 pub use ice_transport::{
     CandidateErrorEvent, CandidatePair, CandidatePairChange, IceGatheringState, IceSwitchReason,

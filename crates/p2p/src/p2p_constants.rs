@@ -38,6 +38,8 @@ pub const MIN_PINGS_AT_WEAK_PING_INTERVAL: u32 = 3;
 pub const STUN_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long mappings are kept alive on a costly network (T11).
 pub const HIGH_COST_PORT_KEEPALIVE_LIFETIME: Duration = Duration::from_secs(120);
+/// Between two looks for networks without a connection, with continual gathering (T12).
+pub const REGATHER_ON_FAILED_NETWORKS_INTERVAL: Duration = Duration::from_secs(300);
 /// Between two phases of an allocation sequence.
 pub const DEFAULT_STEP_DELAY: Duration = Duration::from_millis(50);
 /// Round-trip time of a pair before it was measured.

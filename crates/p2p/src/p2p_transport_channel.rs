@@ -133,6 +133,7 @@ pub struct P2PTransportChannel {
     ping_tokens: u32,
     ping_tokens_at: Option<Instant>,
     rechecks: Vec<(Instant, IceSwitchReason)>,
+    regather_due: Option<Instant>,
     error_tokens: u32,
     error_tokens_at: Option<Instant>,
 
@@ -196,6 +197,7 @@ impl P2PTransportChannel {
             ping_tokens: PING_BURST,
             ping_tokens_at: None,
             rechecks: Vec::new(),
+            regather_due: None,
             error_tokens: MAX_UNAUTHENTICATED_ERRORS_PER_SECOND,
             error_tokens_at: None,
             gone_sent: Counter::default(),
@@ -446,7 +448,7 @@ impl IceTransport for P2PTransportChannel {
         }
         let sessions = self.sessions.iter().filter_map(|session| session.session.next_timeout());
         let rechecks = self.rechecks.iter().map(|(at, _)| *at);
-        sessions.chain(rechecks).chain(self.ping_due).min()
+        sessions.chain(rechecks).chain(self.ping_due).chain(self.regather_due).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -462,6 +464,9 @@ impl IceTransport for P2PTransportChannel {
             if session.session.next_timeout().is_some_and(|at| at <= now) {
                 session.session.handle_timeout(now, &mut self.allocator, &mut io);
             }
+        }
+        if self.regather_due.is_some_and(|at| at <= now) {
+            self.regather_on_failed_networks(now);
         }
         let due = self.rechecks.iter().find(|(at, _)| *at <= now).map(|(_, reason)| *reason);
         if let Some(reason) = due {

@@ -158,7 +158,7 @@ impl TcpPort {
         io: &mut PortIo<'_>,
     ) -> bool {
         let deadline = Some(deadline);
-        let options = StreamOptions { remote, tls: None };
+        let options = StreamOptions { remote, tls: None, proxy: false };
         let local = SocketAddr::new(self.local.ip(), 0);
         match io.factory.create_client_tcp_socket(local, &options) {
             Ok(socket) => {

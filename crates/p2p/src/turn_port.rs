@@ -268,7 +268,8 @@ impl TurnPort {
             Host::Ip(ip) => ip.to_string(),
         });
         let local = SocketAddr::new(self.local.ip(), 0);
-        match io.factory.create_client_tcp_socket(local, &StreamOptions { remote: address, tls }) {
+        match io.factory.create_client_tcp_socket(local, &StreamOptions { remote: address, tls, proxy: true })
+        {
             Ok(socket) => {
                 let id = SocketId::unique();
                 io.io_requests.push_back(IoRequest::AddStream { id, socket, framing: StreamFraming::Stun });

@@ -204,7 +204,7 @@ pub struct PeerConnectionDependencies {
 impl Default for PeerConnectionDependencies {
     fn default() -> Self {
         Self {
-            packet_socket_factory: Box::new(BasicPacketSocketFactory),
+            packet_socket_factory: Box::new(BasicPacketSocketFactory::new()),
             network_manager: Box::new(BasicNetworkManager::new()),
             dns_resolver: Arc::new(SystemDnsResolver::default()),
             wall_clock: Arc::new(SystemWallClock),

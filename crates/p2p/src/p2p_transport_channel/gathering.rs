@@ -50,6 +50,9 @@ impl P2PTransportChannel {
             random: &mut self.random,
         };
         session.start_getting_ports(now, &mut self.allocator, &mut io);
+        if self.config.gather_continually() {
+            self.regather_due = Some(now + self.config.regather_on_failed_networks_interval);
+        }
         self.sessions.push(Session { session, events });
         self.remove_dead_sessions(now);
     }
@@ -107,11 +110,17 @@ impl P2PTransportChannel {
             PortAllocatorSessionEvent::CandidateError(error) => {
                 self.events.emit(IceTransportEvent::CandidateError(error));
             }
-            // Without continual gathering the peer is not told: a restart replaces them all (G38).
             PortAllocatorSessionEvent::CandidatesRemoved(removed) => {
                 self.local_candidates.retain(|candidate| !removed.contains(candidate));
+                // Without continual gathering the peer is not told: a restart replaces them all (G38, G39).
+                if newest && self.config.gather_continually() {
+                    self.events.emit(IceTransportEvent::CandidatesRemoved(removed));
+                }
             }
-            PortAllocatorSessionEvent::CandidatesAllocationDone if newest => {
+            // Continual gathering is never complete.
+            PortAllocatorSessionEvent::CandidatesAllocationDone
+                if newest && !self.config.gather_continually() =>
+            {
                 self.set_gathering_state(IceGatheringState::Complete);
             }
             PortAllocatorSessionEvent::CandidatesAllocationDone => {}
@@ -129,6 +138,19 @@ impl P2PTransportChannel {
                     connection.fail_and_prune(&mut self.connection_events);
                 }
             }
+        }
+    }
+
+    /// Time to look for networks that carry nothing (T12).
+    pub(super) fn regather_on_failed_networks(&mut self, now: Instant) {
+        self.regather_due = Some(now + self.config.regather_on_failed_networks_interval);
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        if let Some(last) = self.sessions.last_mut().filter(|last| last.session.is_cleared()) {
+            last.session.regather_on_failed_networks(now, &mut self.allocator, &mut io);
         }
     }
 
@@ -178,9 +200,11 @@ impl P2PTransportChannel {
         if !strong || self.config.gather_after_connected {
             return;
         }
-        if let Some(last) = self.sessions.last_mut()
-            && !last.session.is_stopped()
-        {
+        let continually = self.config.gather_continually();
+        let Some(last) = self.sessions.last_mut() else { return };
+        if continually && !last.session.is_cleared() {
+            last.session.clear_getting_ports();
+        } else if !continually && !last.session.is_stopped() {
             last.session.stop_getting_ports();
         }
     }

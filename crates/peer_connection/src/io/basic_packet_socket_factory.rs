@@ -1,4 +1,5 @@
-//! UDP sockets on tokio and `quinn-udp`, with segmentation offload where the system has it. Answers to
+//! Makes the sockets of production; UDP sockets on tokio and `quinn-udp`, with segmentation offload where the
+//! system has it. Answers to
 //! libwebrtc's `p2p/base/basic_packet_socket_factory.cc` and `rtc_base/async_udp_socket.cc`; owned by the
 //! network task.
 
@@ -6,19 +7,52 @@ use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
-use peerstack_base::{AsyncUdpSocket, Ecn, PacketSocketFactory, PortRange, RecvMeta, Transmit};
+use peerstack_base::{
+    AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, Ecn, PacketSocketFactory, PortRange, RecvMeta,
+    StreamOptions, Transmit,
+};
 use quinn_udp::{EcnCodepoint, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::stream_sockets::{HttpProxy, Roots, TokioStreamListener, TokioStreamSocket};
+
 /// Bytes asked for as socket buffers. The default of Linux (208 KiB) holds about 92 datagrams, a burst of one
 /// video frame; the system may grant less.
 const SOCKET_BUFFER: usize = 4 << 20;
 
-/// Makes real UDP sockets. Must be used within a tokio runtime, which the network task is.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BasicPacketSocketFactory;
+/// Makes real sockets: UDP, TCP, and TLS over TCP. Must be used within a tokio runtime, which the network task
+/// is.
+#[derive(Debug, Clone, Default)]
+pub struct BasicPacketSocketFactory {
+    roots: Roots,
+    proxy: Option<HttpProxy>,
+}
+
+impl BasicPacketSocketFactory {
+    /// A factory that trusts the platform's root certificates and uses no proxy.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// TURN servers over TLS must have certificates that lead to one of these roots (DER), instead of one of
+    /// the platform's.
+    ///
+    /// # Errors
+    /// If one of them is no certificate.
+    pub fn with_root_certificates(mut self, certificates: Vec<Vec<u8>>) -> io::Result<Self> {
+        self.roots = Roots::these(certificates)?;
+        Ok(self)
+    }
+
+    /// Connections to TURN servers over TCP and TLS go through an HTTP proxy.
+    #[must_use]
+    pub fn with_http_proxy(mut self, proxy: HttpProxy) -> Self {
+        self.proxy = Some(proxy);
+        self
+    }
+}
 
 impl PacketSocketFactory for BasicPacketSocketFactory {
     fn create_udp_socket(
@@ -28,6 +62,22 @@ impl PacketSocketFactory for BasicPacketSocketFactory {
     ) -> io::Result<Box<dyn AsyncUdpSocket>> {
         let socket = bind(local, ports)?;
         Ok(Box::new(TokioUdpSocket::new(socket)?))
+    }
+
+    fn create_server_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        ports: Option<PortRange>,
+    ) -> io::Result<Box<dyn AsyncStreamListener>> {
+        Ok(Box::new(TokioStreamListener::bind(local, ports)?))
+    }
+
+    fn create_client_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        options: &StreamOptions,
+    ) -> io::Result<Box<dyn AsyncStreamSocket>> {
+        Ok(Box::new(TokioStreamSocket::connect(local, options, &self.roots, self.proxy.clone())?))
     }
 }
 
@@ -169,7 +219,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_segmented_transmit_arrives_as_the_datagrams_it_was_cut_into() {
-        let mut factory = BasicPacketSocketFactory;
+        let mut factory = BasicPacketSocketFactory::new();
         let mut a = factory.create_udp_socket(loopback(0), None).unwrap();
         let mut b = factory.create_udp_socket(loopback(0), None).unwrap();
         let segments = a.max_transmit_segments().min(4);
@@ -199,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_range_is_kept_and_its_exhaustion_is_an_error() {
-        let mut factory = BasicPacketSocketFactory;
+        let mut factory = BasicPacketSocketFactory::new();
         let taken = factory.create_udp_socket(loopback(0), None).unwrap();
         let port = taken.local_addr().unwrap().port();
         let range = PortRange { min: port, max: port };

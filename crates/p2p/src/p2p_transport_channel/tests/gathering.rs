@@ -1,5 +1,7 @@
 //! Gathering: candidates, STUN servers, filters, errors, completion.
 
+use std::time::Duration;
+
 use peerstack_base::AdapterType;
 use peerstack_netsim::{Host, Lab, LinkConfig, Nat, StunServer, addr, ip};
 use peerstack_stun::ServerUrl;
@@ -283,6 +285,75 @@ fn new_interfaces_are_gathered_on_until_connected() {
     pair.a.channel.set_networks(pair.now, networks);
     pair.settle();
     assert_eq!(host(&pair.a), 2, "G40: stopped by a strong pair");
+}
+
+fn continually(config: &mut P2PTransportChannelConfig) {
+    config.ice_config.continual_gathering_policy = ContinualGatheringPolicy::GatherContinually;
+}
+
+fn networks_changed(pair: &mut Pair) {
+    let networks = pair.a.host.network_manager().networks();
+    pair.a.channel.set_networks(pair.now, networks);
+}
+
+/// G38, S11: continual gathering: a new interface yields new pairs although connected; one that goes takes its
+/// candidates back, the peer is told, and the other one carries the data.
+#[test]
+fn continual_gathering_follows_the_interfaces() {
+    let mut pair = Pair::open_with(1, continually, |_| {});
+    pair.connect();
+    assert_eq!(pair.a.channel.gathering_state(), IceGatheringState::Gathering, "never complete");
+    let internet = pair.lab.internet();
+    pair.a.host.add_interface("eth1", AdapterType::Ethernet, &internet, &[ip("192.0.2.11")]);
+    networks_changed(&mut pair);
+    pair.run_for(ms(2000));
+    assert_eq!(pair.a.channel.stats(pair.now).local_candidates.len(), 2);
+    assert_eq!(pair.a.channel.stats(pair.now).connections.len(), 2);
+    let first = pair.a.channel.selected_candidate_pair().unwrap().local;
+    let gone = usize::from(first.address.ip().unwrap().ip() == ip("192.0.2.11"));
+    pair.a.host.interfaces()[gone].set_up(false);
+    networks_changed(&mut pair);
+    let removed = pair.run_until(ms(100), |pair| {
+        pair.a.count(|event| matches!(event, IceTransportEvent::CandidatesRemoved(_))) == 1
+    });
+    assert!(removed);
+    assert_eq!(pair.a.channel.stats(pair.now).local_candidates.len(), 1);
+    pair.run_for(ms(8000));
+    let now = pair.a.channel.selected_candidate_pair().unwrap().local;
+    assert_ne!(now.address, first.address);
+    pair.exchange_data();
+}
+
+/// T12: every five minutes networks that carry no connection are gathered on again.
+#[test]
+fn failed_networks_are_gathered_on_again() {
+    let lab = Lab::new(1, origin());
+    let host = lab.host_at("a", &lab.internet(), ip("192.0.2.1"));
+    let dead = lab.firewall("dead", &lab.internet(), peerstack_netsim::FirewallPolicy::BlockUdp);
+    host.add_interface("eth1", AdapterType::Ethernet, &dead, &[ip("192.0.2.11")]);
+    let b = lab.host_at("b", &lab.internet(), ip("192.0.2.2"));
+    let a = Peer::new(host, "a", 1, continually);
+    let mut pair = Pair::new(lab, a, Peer::new(b, "b", 2, |_| {}));
+    pair.connect();
+    let gathered =
+        |pair: &Pair| pair.a.count(|event| matches!(event, IceTransportEvent::CandidateGathered(_)));
+    assert_eq!(gathered(&pair), 2);
+    pair.run_for(Duration::from_secs(299));
+    assert_eq!(gathered(&pair), 2);
+    dead.set_policy(peerstack_netsim::FirewallPolicy::AllowAll);
+    pair.run_for(Duration::from_secs(5));
+    assert_eq!(gathered(&pair), 3, "on the dead network alone");
+    assert_eq!(pair.a.channel.stats(pair.now).connections.len(), 2);
+    assert!(pair.both_connected());
+    // G39: after a restart no candidate carries the old user fragment.
+    let old = pair.a.parameters.ufrag.clone();
+    pair.a.parameters = new_parameters(&mut peerstack_base::Random::from_seed(9));
+    pair.b.parameters = new_parameters(&mut peerstack_base::Random::from_seed(10));
+    pair.a.events.clear();
+    pair.start();
+    pair.run_for(Duration::from_secs(700));
+    let stale = |event: &IceTransportEvent| matches!(event, IceTransportEvent::CandidateGathered(candidate) if candidate.username_fragment == old);
+    assert_eq!(pair.a.count(stale), 0);
 }
 
 /// G09: no adapters listed: bound to the "any" address, whose host candidate is not told, and still
