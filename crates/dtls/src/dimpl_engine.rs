@@ -99,6 +99,8 @@ pub(crate) struct DimplEngine {
     rest_until: Option<Instant>,
     rest: Duration,
     dropped: Counter,
+    /// Nobody acknowledged our last flight, which is sent no more.
+    unanswered: bool,
 }
 
 impl fmt::Debug for DimplEngine {
@@ -182,6 +184,7 @@ impl DimplEngine {
             rest_until: None,
             rest: config.retransmit_after / 4,
             dropped: Counter::default(),
+            unanswered: false,
         };
         engine.advance(now)?;
         Ok(engine)
@@ -321,7 +324,14 @@ impl DimplEngine {
             // A flight's own distance doubles as well, and is four times as long to begin with.
             self.rest = (self.rest * 2).min(self.max_backoff / 4);
         }
-        self.dtls.handle_timeout(clock).map_err(|error| self.fatal(&error))
+        match self.dtls.handle_timeout(clock) {
+            // The last flight of a handshake that is done here: whether its peer is alive, consent tells
+            // (RFC 7675). dimpl says so again and again, and is intact.
+            Err(Error::Timeout(_)) if self.connected => self.unanswered = true,
+            Err(error) => return Err(self.fatal(&error)),
+            Ok(()) => self.unanswered = false,
+        }
+        Ok(())
     }
 
     fn feed(&mut self, datagram: &[u8]) -> Result<(), DtlsEngineError> {
@@ -427,7 +437,9 @@ impl DtlsEngine for DimplEngine {
             let needed = match self.dtls.poll_output(&mut self.buffer) {
                 Output::BufferTooSmall { needed } => needed,
                 Output::Timeout(at) => {
-                    let timeout = (at < self.now + self.ahead + NO_TIMEOUT).then_some(at);
+                    let clock = self.now + self.ahead;
+                    let given_up = self.unanswered && at <= clock;
+                    let timeout = (at < clock + NO_TIMEOUT && !given_up).then_some(at);
                     if timeout != self.timeout {
                         self.timeout = timeout;
                         self.latest = timeout.map(|_| self.now + self.max_backoff);

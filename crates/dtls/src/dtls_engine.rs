@@ -105,6 +105,10 @@ pub(crate) struct DtlsEngineConfig {
     pub role: DtlsRole,
     /// Of the peer's certificate, for an engine that can refuse one during the handshake. Who drives the engine
     /// checks it in any case.
+    #[cfg_attr(
+        not(feature = "webrtc-dtls"),
+        expect(dead_code, reason = "the default engine leaves it to its driver")
+    )]
     pub fingerprints: Vec<DtlsFingerprint>,
     /// Offered or accepted SRTP profiles, best first.
     pub srtp_profiles: Vec<SrtpProtectionProfile>,

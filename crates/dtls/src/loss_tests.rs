@@ -9,7 +9,7 @@ use peerstack_p2p::{FakeIceFate, FakeIceLink, FakeIceSide};
 
 use crate::handshake_record::{HANDSHAKE_HEADER, RECORD_HEADER, is_client_hello, records};
 use crate::test_pair::{Pair, config};
-use crate::{DtlsTransportInternal, DtlsVersion};
+use crate::{DtlsTransportInternal, DtlsTransportState, DtlsVersion};
 
 use FakeIceFate::{Deliver, Drop, Duplicate, Replace};
 use FakeIceSide::{A, B};
@@ -127,6 +127,20 @@ fn a_lost_last_flight_comes_again() {
         assert!(pair.connect(), "{version}");
         assert!(pair.talk(), "{version}");
     }
+}
+
+/// Who is done stays so though nobody acknowledges its last flight: consent ends what is dead (RFC 7675), not DTLS.
+#[test]
+fn an_unanswered_last_flight_ends_nothing() {
+    let mut pair = pair(DtlsVersion::Dtls13);
+    pair.link.set_script(A, |index, _| if index == 0 { Deliver } else { Drop });
+    pair.go();
+    let connected = |pair: &mut Pair| pair.a.dtls.state() == DtlsTransportState::Connected;
+    assert!(pair.run_until(Duration::from_secs(5), connected));
+    pair.run_for(Duration::from_secs(600));
+    assert_eq!(pair.a.dtls.state(), DtlsTransportState::Connected);
+    assert_eq!(pair.a.dtls.next_timeout(), None, "nothing is left to be done");
+    assert_eq!(pair.b.dtls.state(), DtlsTransportState::Failed);
 }
 
 /// D04: a ClientHello as large as post-quantum key shares make it, in two datagrams, either of them lost, and
