@@ -7,6 +7,7 @@
 //! `PEERSTACK_SIMULATION_SEEDS` sets the number of seeds of each cell under loss.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails")]
+#![expect(clippy::disallowed_methods, reason = "it waits by the virtual clock of a test")]
 
 mod support;
 

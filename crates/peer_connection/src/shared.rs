@@ -1,6 +1,7 @@
 //! The state of one PeerConnection: one struct behind one mutex, held by the handles and the signaling task,
 //! never across an await.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use peerstack_base::{EventSource, Random};
@@ -185,12 +186,18 @@ impl State {
 }
 
 /// What all handles of one connection and its signaling task share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) configuration: Configuration,
     pub(crate) network: NetworkHandle,
     pub(crate) signaling: mpsc::UnboundedSender<SignalingCommand>,
+}
+
+/// Every handle prints this: neither the state, which holds descriptions, nor a lock.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 impl Shared {

@@ -1,5 +1,7 @@
 //! The state enums and small dictionaries of webrtc-pc that belong to no other object.
 
+use std::fmt;
+
 pub use peerstack_jsep::{IceConnectionState, IceGatheringState, PeerConnectionState, SdpType};
 
 /// `RTCSignalingState` (webrtc-pc section 4.3.1).
@@ -34,13 +36,20 @@ impl SignalingState {
     }
 }
 
-/// A description as signalling carries it (`RTCSessionDescription`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A description as signalling carries it (`RTCSessionDescription`). `Debug` shows its length only: the text holds
+/// `ice-pwd`.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SessionDescription {
     /// What it is.
     pub sdp_type: SdpType,
     /// The SDP; empty for a rollback.
     pub sdp: String,
+}
+
+impl fmt::Debug for SessionDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionDescription({:?}, {} bytes)", self.sdp_type, self.sdp.len())
+    }
 }
 
 impl SessionDescription {
@@ -90,5 +99,16 @@ impl OfferOptions {
     /// Options that ask for an ICE restart.
     pub fn ice_restart() -> Self {
         Self { ice_restart: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_printed_without_its_password() {
+        let offer = SessionDescription::offer("v=0\r\na=ice-pwd:secret\r\n");
+        assert_eq!(format!("{offer:?}"), "SessionDescription(Offer, 23 bytes)");
     }
 }
