@@ -126,6 +126,11 @@ impl<T> JsepTransportCollection<T> {
         &self.offered
     }
 
+    /// The map of the stable state, to which a rollback returns.
+    pub(crate) fn stable(&self) -> &TransportMap {
+        &self.stable
+    }
+
     /// The mids that use a transport now, in the order of their names.
     pub(crate) fn mids_of(&self, id: TransportId) -> impl Iterator<Item = &str> {
         self.current.iter().filter(move |(_, used)| **used == id).map(|(mid, _)| mid.as_str())

@@ -93,11 +93,16 @@ impl SessionDescription {
     }
 
     /// Whether this offer continues a description of the same session: no sections less (O32), a mid of another
-    /// name only where the place was rejected, and a mid never for another kind (O25).
+    /// name only where the place was rejected by either side, `other` being that of the other side, and a mid never
+    /// for another kind (O25).
     ///
     /// # Errors
     /// The first section that does not.
-    pub fn validate_continues(&self, before: &Self) -> Result<(), SessionValidationError> {
+    pub fn validate_continues(
+        &self,
+        before: &Self,
+        other: Option<&Self>,
+    ) -> Result<(), SessionValidationError> {
         if self.contents.len() < before.contents.len() {
             return Err(SessionValidationError::SectionsDiffer(format!(
                 "{} m-sections are fewer than the {} there were",
@@ -106,7 +111,8 @@ impl SessionDescription {
             )));
         }
         for (index, (content, old)) in self.contents.iter().zip(&before.contents).enumerate() {
-            if content.mid != old.mid && !old.rejected {
+            let refused = || other.and_then(|other| other.contents.get(index)).is_some_and(|it| it.rejected);
+            if content.mid != old.mid && !old.rejected && !refused() {
                 return Err(SessionValidationError::SectionsDiffer(format!(
                     "m-section {index} has the mid {:?} and is in use: it cannot become {:?}",
                     old.mid, content.mid
@@ -212,7 +218,7 @@ mod tests {
         for text in test_sdp::ALL {
             let description = parse(text).unwrap();
             assert_eq!(description.validate_local(), Ok(()));
-            assert_eq!(description.validate_continues(&description), Ok(()));
+            assert_eq!(description.validate_continues(&description, None), Ok(()));
             assert_eq!(description.validate_answers(&description), Ok(()));
         }
         let (offer, answer) =
@@ -282,14 +288,15 @@ mod tests {
         let renamed = changed(|description| description.contents[1].mid = "x".to_owned());
         let other = changed(|description| description.contents[1].kind = crate::MediaKind::Audio);
         for bad in [&fewer, &renamed, &other] {
-            assert!(bad.validate_continues(&before).is_err());
+            assert!(bad.validate_continues(&before, None).is_err());
             assert!(bad.validate_answers(&before).is_err());
         }
         let rejected = changed(|description| description.contents[1].rejected = true);
-        assert_eq!(renamed.validate_continues(&rejected), Ok(()));
+        assert_eq!(renamed.validate_continues(&rejected, None), Ok(()));
+        assert_eq!(renamed.validate_continues(&before, Some(&rejected)), Ok(()));
         assert_eq!(rejected.validate_answers(&before), Ok(()));
         assert!(before.validate_answers(&rejected).is_err());
         assert!(before.validate_answers(&fewer).is_err());
-        assert_eq!(before.validate_continues(&fewer), Ok(()));
+        assert_eq!(before.validate_continues(&fewer, None), Ok(()));
     }
 }

@@ -39,7 +39,7 @@ pub use peerstack_base as base;
 pub use peerstack_dtls::{Certificate, CertificateError, KeyAlgorithm};
 pub use peerstack_jsep::{Codec, FeedbackParam, RtpTransceiverDirection};
 pub use peerstack_p2p::{Candidate, CandidatePair, CandidateType};
-pub use rtc_error::{RtcError, RtcErrorKind};
+pub use rtc_error::{RtcError, RtcErrorDetail, RtcErrorKind};
 pub use rtp_packet::{RtcpFeedback, RtcpPacket, RtpHeaderExtension, RtpPacket};
 pub use rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
 pub use states::{

@@ -13,7 +13,7 @@ use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::network_task::ConnectionCommand;
 use crate::peer_connection_factory::PeerConnectionFactory;
 use crate::rtp_packet::RtcpPacket;
-use crate::rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
+use crate::rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit, distinct};
 use crate::sdp_offer_answer;
 use crate::shared::Shared;
 use crate::signaling_task::{Operation, SignalingCommand};
@@ -122,12 +122,12 @@ impl PeerConnection {
         self.chain(|reply| Operation::CreateAnswer { reply }).await
     }
 
-    /// Puts a local description in force and starts gathering. Without one, makes the offer or answer that
-    /// the signalling state asks for.
+    /// Puts a local description in force and starts gathering. Without one, or with an empty text, makes the offer
+    /// or answer that is asked for. A rollback takes a local offer back.
     ///
     /// # Errors
-    /// `InvalidStateError` if the signalling state does not allow it, `SyntaxError` for SDP that does not parse,
-    /// `InvalidModificationError` for an offer or answer that was not made by this connection.
+    /// `InvalidStateError` if the signalling state does not allow it, `InvalidModificationError` for an offer or
+    /// answer that is not the one this connection made last.
     pub async fn set_local_description(
         &self,
         description: impl Into<Option<SessionDescription>>,
@@ -136,11 +136,13 @@ impl PeerConnection {
         self.chain(|reply| Operation::SetLocalDescription { description, reply }).await
     }
 
-    /// Puts the peer's description in force.
+    /// Puts the peer's description in force. An offer that meets a pending one of ours takes that back first; a
+    /// rollback takes the peer's offer back.
     ///
     /// # Errors
-    /// `InvalidStateError` if the signalling state does not allow it, `SyntaxError` for SDP that does not
-    /// parse (with line and reason), `InvalidAccessError` for SDP that does not fit this connection.
+    /// `InvalidStateError` if the signalling state does not allow it, `OperationError` with
+    /// [`SdpSyntaxError`](crate::RtcErrorDetail::SdpSyntaxError) and the line for SDP that does not parse,
+    /// `InvalidAccessError` for SDP that does not fit this connection.
     pub async fn set_remote_description(&self, description: SessionDescription) -> Result<(), RtcError> {
         self.chain(|reply| Operation::SetRemoteDescription { description, reply }).await
     }
@@ -149,16 +151,17 @@ impl PeerConnection {
     ///
     /// # Errors
     /// `InvalidStateError` without a remote description, `TypeError` with neither mid nor line index,
-    /// `OperationError` for a candidate that does not parse or a section that is not there.
+    /// `OperationError` for a candidate that does not parse, a section that is not there or a user fragment that no
+    /// remote description has. What is for a rejected section is taken and has no effect.
     pub async fn add_ice_candidate(&self, candidate: IceCandidateInit) -> Result<(), RtcError> {
         self.chain(|reply| Operation::AddIceCandidate { candidate, reply }).await
     }
 
-    /// Makes the next offer carry new ICE credentials.
+    /// Makes the next offer carry new ICE credentials, unless the peer's is first to restart ICE. Before the first
+    /// description there is nothing to restart.
     pub fn restart_ice(&self) {
         let mut state = self.shared().lock();
-        if !state.closed {
-            state.ice_restart = true;
+        if !state.closed && state.replace_ice_credentials() {
             self.shared().negotiation_needed(&mut state);
         }
     }
@@ -171,8 +174,10 @@ impl PeerConnection {
         let shared = self.shared();
         let mut state = shared.lock();
         state.open()?;
-        if state.transceivers.iter().any(|transceiver| transceiver.sender_track.as_ref() == Some(&track)) {
-            return Err(RtcError::invalid_access("the track is sent already"));
+        let mut alive = state.transceivers.iter().filter(|transceiver| !transceiver.stopped);
+        if alive.any(|transceiver| transceiver.sender_track.as_ref() == Some(&track)) {
+            let text = format!("the track {:?} is sent already by a sender of this connection", track.id());
+            return Err(RtcError::invalid_access(text));
         }
         // webrtc-pc section 5.1: a sender of the kind that never sent and has no track is taken.
         let reusable = state.transceivers.iter().find(|transceiver| {
@@ -198,7 +203,8 @@ impl PeerConnection {
             transceiver.direction = RtpTransceiverDirection::new(true, transceiver.direction.receives());
             transceiver.sender_id = track.id();
             transceiver.sender_track = Some(track);
-            transceiver.sender_streams = streams.to_vec();
+            transceiver.sender_streams = distinct(streams);
+            transceiver.used_by_add_track = true;
         }
         shared.negotiation_needed(&mut state);
         Ok(RtpSender { shared: Arc::clone(shared), id })
@@ -210,13 +216,13 @@ impl PeerConnection {
     /// `InvalidStateError` on a closed connection, `InvalidAccessError` for a sender of another connection.
     pub fn remove_track(&self, sender: &RtpSender) -> Result<(), RtcError> {
         let shared = self.shared();
+        let mut state = shared.lock();
+        state.open()?;
         if !Arc::ptr_eq(&sender.shared, shared) {
             return Err(RtcError::invalid_access("the sender belongs to another connection"));
         }
-        let mut state = shared.lock();
-        state.open()?;
         let Some(transceiver) = state.transceiver_mut(sender.id) else { return Ok(()) };
-        if transceiver.stopped || transceiver.sender_track.take().is_none() {
+        if transceiver.stopped || transceiver.stopping || transceiver.sender_track.take().is_none() {
             return Ok(());
         }
         transceiver.direction = RtpTransceiverDirection::new(false, transceiver.direction.receives());
@@ -264,10 +270,11 @@ impl PeerConnection {
                 transceiver.sender_id = track.id();
             }
             transceiver.sender_track = track;
-            transceiver.sender_streams = init.streams;
+            transceiver.sender_streams = distinct(&init.streams);
         }
         shared.negotiation_needed(&mut state);
-        Ok(RtpTransceiver { shared: Arc::clone(shared), id })
+        let made = state.transceiver(id).map(|transceiver| RtpTransceiver::new(shared, transceiver));
+        made.ok_or_else(|| RtcError::operation("the transceiver is gone"))
     }
 
     /// Opens a data channel; messages pass once it tells `Open`.
@@ -306,9 +313,7 @@ impl PeerConnection {
     pub fn transceivers(&self) -> Vec<RtpTransceiver> {
         let state = self.shared().lock();
         let alive = state.transceivers.iter().filter(|transceiver| !transceiver.stopped);
-        alive
-            .map(|transceiver| RtpTransceiver { shared: Arc::clone(self.shared()), id: transceiver.id })
-            .collect()
+        alive.map(|transceiver| RtpTransceiver::new(self.shared(), transceiver)).collect()
     }
 
     /// The local description in force, pending before current, with the candidates gathered so far.

@@ -74,6 +74,9 @@ pub enum PeerConnectionEvent {
     DtlsHandshakeError(String),
     /// A track to receive.
     Track(TrackEvent),
+    /// The peer sends a track no more, or its offer to do so was rolled back: the browser's `removetrack` and
+    /// `mute`. The receiver and its track stay, and may be told again. The streams are those it was in.
+    TrackRemoved(TrackEvent),
     /// RTP came that no media section claims.
     UnsignaledTrack(UnsignaledTrackEvent),
     /// The peer opened a data channel.

@@ -43,20 +43,50 @@ impl RtcErrorKind {
     }
 }
 
+/// What went wrong where WebRTC has more to say than a name (`RTCErrorDetailType`, webrtc-pc section 11.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RtcErrorDetail {
+    /// SDP does not parse: `sdp-syntax-error`.
+    SdpSyntaxError {
+        /// The line, counted from 1 (`sdpLineNumber`).
+        line_number: u32,
+    },
+}
+
+impl RtcErrorDetail {
+    /// The word of the W3C enum.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SdpSyntaxError { .. } => "sdp-syntax-error",
+        }
+    }
+}
+
 /// A failed call. It changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}: {message}", kind.as_str())]
+#[non_exhaustive]
 pub struct RtcError {
     /// Its name.
     pub kind: RtcErrorKind,
     /// What was wrong with what.
     pub message: String,
+    /// More, where the specification has more (`RTCError`).
+    pub detail: Option<RtcErrorDetail>,
 }
 
 impl RtcError {
     /// An error of `kind`.
     pub fn new(kind: RtcErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), detail: None }
+    }
+
+    /// SDP that does not parse: an `RTCError`, whose name is `OperationError` (webrtc-pc section 4.4.1.5).
+    pub(crate) fn sdp_syntax(message: impl Into<String>, line_number: usize) -> Self {
+        let line_number = u32::try_from(line_number).unwrap_or(u32::MAX);
+        let detail = Some(RtcErrorDetail::SdpSyntaxError { line_number });
+        Self { detail, ..Self::new(RtcErrorKind::OperationError, message) }
     }
 
     pub(crate) fn closed() -> Self {

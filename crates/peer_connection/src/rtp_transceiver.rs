@@ -9,7 +9,7 @@ use peerstack_jsep::Codec;
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::network_task::ConnectionCommand;
 use crate::rtp_packet::{RtcpFeedback, RtpPacket};
-use crate::shared::Shared;
+use crate::shared::{Shared, Transceiver};
 use crate::{RtcError, RtpTransceiverDirection};
 
 /// Names a transceiver of one connection, in order of creation.
@@ -50,8 +50,10 @@ impl RtpTransceiverInit {
 #[derive(Debug, Clone)]
 #[doc(alias = "RTCRtpTransceiver")]
 pub struct RtpTransceiver {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) id: TransceiverId,
+    shared: Arc<Shared>,
+    id: TransceiverId,
+    /// The receiver's: stays when the transceiver is gone.
+    track: MediaStreamTrack,
 }
 
 impl PartialEq for RtpTransceiver {
@@ -61,12 +63,17 @@ impl PartialEq for RtpTransceiver {
 }
 
 impl RtpTransceiver {
-    /// Audio or video.
-    pub fn kind(&self) -> TrackKind {
-        self.shared.with_transceiver(self.id, |transceiver| transceiver.kind)
+    pub(crate) fn new(shared: &Arc<Shared>, transceiver: &Transceiver) -> Self {
+        let track = transceiver.receiver_track.clone();
+        Self { shared: Arc::clone(shared), id: transceiver.id, track }
     }
 
-    /// The media section's identification tag, once negotiated.
+    /// Audio or video.
+    pub fn kind(&self) -> TrackKind {
+        self.track.kind()
+    }
+
+    /// The media section's identification tag, once negotiated; `None` again when the section is over.
     pub fn mid(&self) -> Option<String> {
         self.shared.with_transceiver(self.id, |transceiver| transceiver.mid.clone())
     }
@@ -78,7 +85,7 @@ impl RtpTransceiver {
 
     /// The receiver.
     pub fn receiver(&self) -> RtpReceiver {
-        RtpReceiver { shared: Arc::clone(&self.shared), id: self.id }
+        RtpReceiver { shared: Arc::clone(&self.shared), id: self.id, track: self.track.clone() }
     }
 
     /// The direction that the next offer or answer will ask for.
@@ -177,6 +184,24 @@ impl RtpSender {
         self.shared.with_transceiver(self.id, |transceiver| transceiver.negotiated_codecs.clone())
     }
 
+    /// The ids of the streams the track belongs to, as told to the peer by `a=msid` (RFC 8830).
+    pub fn streams(&self) -> Vec<String> {
+        self.shared.with_transceiver(self.id, |transceiver| transceiver.sender_streams.clone())
+    }
+
+    /// Says which streams the track belongs to; an id given twice counts once. The peer is told by the next
+    /// negotiation.
+    ///
+    /// # Errors
+    /// `InvalidStateError` on a closed connection or a stopped transceiver.
+    pub fn set_streams(&self, streams: &[String]) -> Result<(), RtcError> {
+        let streams = distinct(streams);
+        self.shared.update_transceiver(self.id, |transceiver| {
+            transceiver.sender_streams = streams;
+            Ok(true)
+        })
+    }
+
     /// Puts another track, or none, in place of the one sent; no negotiation is needed.
     ///
     /// # Errors
@@ -224,12 +249,24 @@ impl RtpSender {
     }
 }
 
+/// Stream ids, each once, in their order.
+pub(crate) fn distinct(streams: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = Vec::with_capacity(streams.len());
+    for stream in streams {
+        if !all.contains(stream) {
+            all.push(stream.clone());
+        }
+    }
+    all
+}
+
 /// Receives one track.
 #[derive(Debug, Clone)]
 #[doc(alias = "RTCRtpReceiver")]
 pub struct RtpReceiver {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) id: TransceiverId,
+    shared: Arc<Shared>,
+    id: TransceiverId,
+    track: MediaStreamTrack,
 }
 
 impl PartialEq for RtpReceiver {
@@ -241,7 +278,7 @@ impl PartialEq for RtpReceiver {
 impl RtpReceiver {
     /// The track; it exists from the start and gets packets once negotiated.
     pub fn track(&self) -> MediaStreamTrack {
-        self.shared.with_transceiver(self.id, |transceiver| transceiver.receiver_track.clone())
+        self.track.clone()
     }
 
     /// Asks the peer for a key frame of the stream `ssrc` (PLI, RFC 4585 section 6.3.1).

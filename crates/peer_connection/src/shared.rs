@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use peerstack_base::{EventSource, Random};
 use peerstack_jsep::{Codec, SessionDescription as ParsedDescription};
+use peerstack_p2p::IceParameters;
 use tokio::sync::mpsc;
 
 use crate::configuration::Configuration;
@@ -42,8 +43,10 @@ pub(crate) struct Transceiver {
     pub(crate) fired_direction: Option<RtpTransceiverDirection>,
     pub(crate) stopping: bool,
     pub(crate) stopped: bool,
-    /// Made by `add_track`: a remote offer may take it (RFC 9429 section 5.10).
+    /// Made by `add_track`, or left to it by a rollback: a remote offer may take it (RFC 9429 section 5.10).
     pub(crate) from_add_track: bool,
+    /// `add_track` once gave it a track: a rollback leaves it (RFC 9429 section 4.1.10.2).
+    pub(crate) used_by_add_track: bool,
     /// Made by a remote offer: a rollback removes it.
     pub(crate) from_remote_offer: bool,
     pub(crate) codec_preferences: Vec<Codec>,
@@ -79,8 +82,11 @@ pub(crate) struct State {
     pub(crate) negotiation_needed: bool,
     /// The algorithm of webrtc-pc section 4.7.3 is to run once the operations chain is empty.
     pub(crate) check_negotiation_needed: bool,
-    /// `restart_ice` was called and no offer carried it out yet.
-    pub(crate) ice_restart: bool,
+    /// The ICE user fragments and passwords that `restart_ice` wants to be rid of (webrtc-pc
+    /// `[[LocalIceCredentialsToReplace]]`).
+    ice_credentials_to_replace: Vec<IceParameters>,
+    /// No number below is a mid of ours again: a recycled section gets a new one.
+    pub(crate) next_mid: u32,
     pub(crate) cname: String,
     pub(crate) random: Random,
     pub(crate) events: EventSource<PeerConnectionEvent>,
@@ -103,7 +109,8 @@ impl State {
             wants_data: false,
             negotiation_needed: false,
             check_negotiation_needed: false,
-            ice_restart: false,
+            ice_credentials_to_replace: Vec::new(),
+            next_mid: 0,
             cname: random.ice_string(16),
             random,
             events: EventSource::new(scope),
@@ -122,6 +129,33 @@ impl State {
     /// The description in force, pending before current.
     pub(crate) fn remote(&self) -> Option<&Description> {
         self.pending_remote.as_ref().or(self.current_remote.as_ref())
+    }
+
+    /// `restart_ice`: all credentials in use are to be replaced (webrtc-pc section 4.4.2). Whether there are any.
+    pub(crate) fn replace_ice_credentials(&mut self) -> bool {
+        let descriptions = [self.current_local.as_ref(), self.pending_local.as_ref()];
+        let in_use: Vec<_> = descriptions.into_iter().flatten().flat_map(credentials).collect();
+        self.ice_credentials_to_replace = in_use;
+        !self.ice_credentials_to_replace.is_empty()
+    }
+
+    /// Whether `restart_ice` was called and no exchange carried it out yet.
+    pub(crate) fn wants_ice_restart(&self) -> bool {
+        !self.ice_credentials_to_replace.is_empty()
+    }
+
+    /// Whether the next offer restarts ICE: the description of ours in force has credentials to replace. A pending
+    /// offer may have replaced them already.
+    pub(crate) fn offers_ice_restart(&self) -> bool {
+        let replaced = |used: &IceParameters| self.ice_credentials_to_replace.contains(used);
+        self.local().is_some_and(|local| credentials(local).any(|used| replaced(&used)))
+    }
+
+    /// An exchange is over: if none of the credentials is left, the restart was carried out, by whichever side.
+    pub(crate) fn note_ice_restarted(&mut self) {
+        if !self.offers_ice_restart() {
+            self.ice_credentials_to_replace.clear();
+        }
     }
 
     pub(crate) fn set_signaling_state(&mut self, state: SignalingState) {
@@ -169,6 +203,7 @@ impl State {
             stopping: false,
             stopped: false,
             from_add_track: false,
+            used_by_add_track: false,
             from_remote_offer: false,
             codec_preferences: Vec::new(),
             negotiated_codecs: Vec::new(),
@@ -183,6 +218,12 @@ impl State {
         });
         id
     }
+}
+
+/// ICE user fragments and passwords of the sections that are in use.
+fn credentials(description: &Description) -> impl Iterator<Item = IceParameters> {
+    let alive = description.parsed.contents.iter().filter(|content| !content.rejected);
+    alive.filter_map(|content| content.transport.ice.clone())
 }
 
 /// What all handles of one connection and its signaling task share.
@@ -215,8 +256,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a transceiver. Handles exist only for transceivers of this state; one that a rollback removed
-    /// reads as a stopped one.
+    /// Reads a transceiver. One that is gone, by a rollback or because its section is over, reads as a stopped one.
     pub(crate) fn with_transceiver<R>(&self, id: TransceiverId, read: impl FnOnce(&Transceiver) -> R) -> R {
         let state = self.lock();
         match state.transceiver(id) {
@@ -266,6 +306,7 @@ fn removed(id: TransceiverId) -> Transceiver {
         stopping: true,
         stopped: true,
         from_add_track: false,
+        used_by_add_track: false,
         from_remote_offer: false,
         codec_preferences: Vec::new(),
         negotiated_codecs: Vec::new(),

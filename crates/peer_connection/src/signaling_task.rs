@@ -104,11 +104,20 @@ impl SignalingTask {
                     Some(SignalingCommand::Close) | None => break,
                 },
             }
-            if self.commands.is_empty() {
-                sdp_offer_answer::update_negotiation_needed(&mut self.shared.lock());
-            }
+            self.update_negotiation_needed().await;
         }
         self.close().await;
+    }
+
+    /// webrtc-pc section 4.7.3: once the operations chain is empty. Who was waiting for the last operation has its turn
+    /// first, as the specification queues a task: it may ask for the next one.
+    async fn update_negotiation_needed(&mut self) {
+        if self.commands.is_empty() && self.shared.lock().check_negotiation_needed {
+            tokio::task::yield_now().await;
+        }
+        if self.commands.is_empty() {
+            sdp_offer_answer::update_negotiation_needed(&mut self.shared.lock());
+        }
     }
 
     async fn close(mut self) {

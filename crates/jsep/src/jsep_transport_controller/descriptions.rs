@@ -11,13 +11,13 @@ use peerstack_dtls::DtlsFingerprint;
 use peerstack_p2p::{IceMode, IceRole, IceTransport};
 
 use super::factory::{CreateTransport, JsepTransportFactory};
-use super::media::SctpStart;
+use super::media::{SctpStart, data_mid};
 use super::transport_map::{PlannedMap, plan_map};
 use super::{JsepError, JsepTransportController, JsepTransportControllerEvent};
 use crate::bundle_manager::BundleManager;
 use crate::bundle_validation::validate_bundled_contents;
 use crate::jsep_transport::{DtlsParameters, RtpTransportKind};
-use crate::jsep_transport_collection::MapChange;
+use crate::jsep_transport_collection::{MapChange, TransportMap};
 use crate::{ContentInfo, JsepTransport, SdpType, SessionDescription, TransportDescription, TransportId};
 
 /// The descriptions of both sides: in force, and as they were in the last stable state.
@@ -114,6 +114,15 @@ impl Descriptions {
     }
 }
 
+/// What a description is planned upon: what is in force, or what a rollback would bring back.
+#[derive(Debug)]
+struct Ground {
+    descriptions: Descriptions,
+    bundles: BundleManager,
+    current: TransportMap,
+    offered: TransportMap,
+}
+
 /// What a transport is told.
 #[derive(Debug)]
 struct TransportUpdate {
@@ -152,6 +161,9 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// Puts a description of the peer in force, the candidates in it included. Then call
     /// [`process`](Self::process).
     ///
+    /// An offer that meets a pending one of ours takes that back first, as
+    /// [`rollback_transports`](Self::rollback_transports) does (RFC 9429 section 4.1.10.2).
+    ///
     /// # Errors
     /// What is wrong with the description; nothing changed then.
     pub fn set_remote_description(
@@ -173,7 +185,12 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         if self.closed {
             return Err(JsepError::Closed);
         }
-        let mut plan = self.plan(side, sdp_type, description)?;
+        let glare = (side, sdp_type, self.descriptions.pending_offer)
+            == (Side::Remote, SdpType::Offer, Some(Side::Local));
+        let mut plan = self.plan(&self.ground(glare), side, sdp_type, description)?;
+        if glare {
+            self.rollback_transports(now)?;
+        }
         self.apply_dtls(now, &mut plan)?;
         self.apply(now, side, sdp_type, description, plan);
         Ok(())
@@ -198,6 +215,8 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         tracing::debug!(target: "peerstack::jsep", side = side.as_str(), "rollback");
         self.descriptions.rollback();
         self.bundles.rollback();
+        // The mid may stand for something else in what comes next (O23).
+        self.data_mid = self.local_description().and_then(data_mid);
         let change = self.transports.rollback();
         self.map_changed(now, change);
         for (_, transport) in self.transports.iter_mut() {
@@ -207,21 +226,38 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         Ok(())
     }
 
+    fn ground(&self, after_rollback: bool) -> Ground {
+        let mut ground = Ground {
+            descriptions: self.descriptions.clone(),
+            bundles: self.bundles.clone(),
+            current: self.transports.current().clone(),
+            offered: self.transports.offered().clone(),
+        };
+        if after_rollback {
+            ground.descriptions.rollback();
+            ground.bundles.rollback();
+            ground.current.clone_from(self.transports.stable());
+            ground.offered.clone_from(self.transports.stable());
+        }
+        ground
+    }
+
     fn plan(
         &self,
+        ground: &Ground,
         side: Side,
         sdp_type: SdpType,
         description: &SessionDescription,
     ) -> Result<Plan, JsepError> {
-        self.descriptions.check(side, sdp_type)?;
+        ground.descriptions.check(side, sdp_type)?;
         check_mids(description)?;
         validate_bundled_contents(description)?;
         let is_offer = sdp_type == SdpType::Offer;
-        let offer = self.descriptions.of(side.other());
-        let bundles = self.bundles.with_description(sdp_type, description, offer)?;
-        let base = if is_offer { self.transports.current() } else { self.transports.offered() };
+        let offer = ground.descriptions.of(side.other());
+        let bundles = ground.bundles.with_description(sdp_type, description, offer)?;
+        let base = if is_offer { &ground.current } else { &ground.offered };
         let next_id = |ahead| self.transports.next_id(ahead);
-        let map = plan_map(description, base, self.bundles.groups(), &bundles, next_id)?;
+        let map = plan_map(description, base, ground.bundles.groups(), &bundles, next_id)?;
         if let Some((_, name)) = map.new.first().filter(|_| !is_offer) {
             return Err(JsepError::bundle(format!(
                 "the answer uses the m-section {name:?} outside its group, but it was offered no transport of \
@@ -235,7 +271,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             .filter_map(|mid| description.content(mid))
             .map(|content| self.plan_update(side, sdp_type, content, &map))
             .collect::<Result<Vec<_>, _>>()?;
-        let ice_role = self.determine_ice_role(side, sdp_type, description);
+        let ice_role = self.determine_ice_role(&ground.descriptions, side, sdp_type, description);
         let sctp = match is_offer {
             true => None,
             false => self.plan_sctp(side == Side::Local, description, |mid| map.map.get(mid).copied())?,
@@ -281,9 +317,15 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
 
     /// J04: the first offerer is controlling; a lite peer makes us so (RFC 8445 section 6.1.1). Later offers
     /// and ICE restarts change nothing else.
-    fn determine_ice_role(&self, side: Side, sdp_type: SdpType, description: &SessionDescription) -> IceRole {
+    fn determine_ice_role(
+        &self,
+        descriptions: &Descriptions,
+        side: Side,
+        sdp_type: SdpType,
+        description: &SessionDescription,
+    ) -> IceRole {
         let mut role = self.ice_role;
-        if sdp_type == SdpType::Offer && self.descriptions.opens_session() {
+        if sdp_type == SdpType::Offer && descriptions.opens_session() {
             role = match side {
                 Side::Local => IceRole::Controlling,
                 Side::Remote => IceRole::Controlled,
@@ -291,7 +333,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         }
         let lite = match side {
             Side::Remote => is_lite(description),
-            Side::Local => self.remote_description().is_some_and(is_lite),
+            Side::Local => descriptions.remote().is_some_and(is_lite),
         };
         if lite { IceRole::Controlling } else { role }
     }

@@ -185,9 +185,9 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         description: &SessionDescription,
         start: Option<SctpStart>,
     ) {
-        let Some(mid) = data_section(description).map(|(content, _)| content.mid.clone()) else {
+        let Some(mid) = data_mid(description) else {
             let was_there = self.data_mid.as_ref().and_then(|mid| description.content(mid));
-            if is_answer && was_there.is_some() {
+            if is_answer && was_there.is_some_and(|content| content.kind == MediaKind::Application) {
                 self.data_mid = None;
                 // Rejected: the channels end, and their owner is told by their events.
                 self.close_sctp(now);
@@ -253,6 +253,11 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             transport.flush(now, true);
         }
     }
+}
+
+/// The mid of the data channels' m-section, unless it is rejected.
+pub(super) fn data_mid(description: &SessionDescription) -> Option<String> {
+    data_section(description).map(|(content, _)| content.mid.clone())
 }
 
 /// The data channels' m-section, unless it is rejected.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use peerstack_jsep::{ContentInfo, MediaKind, SessionDescription as ParsedDescription};
 
 use super::layout::SectionOwner;
-use super::{Created, negotiation_needed};
+use super::{Created, candidates, negotiation_needed};
 use crate::network_task::MediaSection;
 use crate::peer_connection_event::TrackEvent;
-use crate::rtp_transceiver::{RtpReceiver, RtpTransceiver, TransceiverId};
+use crate::rtp_transceiver::{RtpTransceiver, TransceiverId, distinct};
 use crate::shared::{Description, Shared, State, Transceiver};
-use crate::{PeerConnectionEvent, RtcError, RtcErrorKind, RtpTransceiverDirection, SdpType, TrackKind};
+use crate::{PeerConnectionEvent, RtpTransceiverDirection, SdpType, TrackKind};
 
 pub(super) fn track_kind(kind: &MediaKind) -> Option<TrackKind> {
     match kind {
@@ -20,47 +20,50 @@ pub(super) fn track_kind(kind: &MediaKind) -> Option<TrackKind> {
     }
 }
 
+/// What a description changed of the tracks to receive, told once the state is that of the description.
+#[derive(Debug, Default)]
+pub(super) struct TrackChanges {
+    /// The peer sends no more, with the streams it was in.
+    removed: Vec<(Transceiver, Vec<String>)>,
+    added: Vec<TransceiverId>,
+}
+
+impl TrackChanges {
+    /// Tells the events: what is gone first (webrtc-pc section 4.4.1.5).
+    pub(super) fn tell(self, state: &mut State, shared: &Arc<Shared>) {
+        for (transceiver, streams) in self.removed {
+            let event = PeerConnectionEvent::TrackRemoved(track_event(shared, &transceiver, streams));
+            state.events.emit(event);
+        }
+        for id in self.added {
+            let Some(transceiver) = state.transceiver(id) else { continue };
+            let event = track_event(shared, transceiver, transceiver.receiver_streams.clone());
+            state.events.emit(PeerConnectionEvent::Track(event));
+        }
+    }
+}
+
+fn track_event(shared: &Arc<Shared>, transceiver: &Transceiver, streams: Vec<String>) -> TrackEvent {
+    let handle = RtpTransceiver::new(shared, transceiver);
+    TrackEvent {
+        receiver: handle.receiver(),
+        track: transceiver.receiver_track.clone(),
+        streams,
+        transceiver: handle,
+    }
+}
+
 /// Gives the transceivers of a local description their sections.
 pub(super) fn assign_mids(state: &mut State, created: &Created) {
     for (content, owner) in created.parsed.contents.iter().zip(&created.owners) {
+        if let Some(next) = content.mid.parse().ok().and_then(|mid: u32| mid.checked_add(1)) {
+            state.next_mid = state.next_mid.max(next);
+        }
         let SectionOwner::Transceiver(id) = owner else { continue };
         if let Some(transceiver) = state.transceiver_mut(*id) {
             transceiver.mid = Some(content.mid.clone());
         }
     }
-}
-
-/// Refuses what no peer that follows RFC 9429 section 5.8 sends.
-pub(super) fn check_remote(
-    state: &State,
-    sdp_type: SdpType,
-    parsed: &ParsedDescription,
-) -> Result<(), RtcError> {
-    let bad = |text: String| Err(RtcError::new(RtcErrorKind::InvalidAccessError, text));
-    let previous = match sdp_type {
-        SdpType::Offer => state.current_remote.as_ref(),
-        _ => state.pending_local.as_ref(),
-    };
-    let Some(previous) = previous else { return Ok(()) };
-    let (got, had) = (parsed.contents.len(), previous.parsed.contents.len());
-    if sdp_type != SdpType::Offer && got != had {
-        return bad(format!("the answer has {got} media sections, the offer has {had}"));
-    }
-    if got < had {
-        return bad(format!("the offer has {got} media sections, the description before has {had}"));
-    }
-    for (index, (new, old)) in parsed.contents.iter().zip(&previous.parsed.contents).enumerate() {
-        if sdp_type != SdpType::Offer && (new.kind != old.kind || new.mid != old.mid) {
-            return bad(format!(
-                "section {index} of the answer is {:?} {}, of the offer {:?} {}",
-                new.mid,
-                new.kind.as_str(),
-                old.mid,
-                old.kind.as_str()
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Finds or makes the transceivers of a remote offer.
@@ -78,14 +81,23 @@ pub(super) fn associate_sections(state: &mut State, shared: &Arc<Shared>, parsed
 }
 
 /// Puts a local description in force.
-pub(super) fn local(state: &mut State, shared: &Arc<Shared>, sdp_type: SdpType, parsed: ParsedDescription) {
+pub(super) fn local(state: &mut State, sdp_type: SdpType, mut parsed: ParsedDescription) -> TrackChanges {
+    let mut changes = TrackChanges::default();
     if sdp_type != SdpType::Offer {
         for content in &parsed.contents {
-            settle(state, content, true);
-            lose_track_if_not_receiving(state, content);
+            let Some(transceiver) = state.transceiver_by_mid(&content.mid) else { continue };
+            let direction = direction_of(content);
+            settle(transceiver, content, direction);
+            if !direction.receives() {
+                stop_receiving(transceiver, &mut changes);
+            }
+            transceiver.fired_direction = Some(direction);
+            if content.rejected {
+                stop(transceiver);
+            }
         }
     }
-    let _ = shared;
+    candidates::carry_over(state.local().map(|before| &before.parsed), &mut parsed);
     let description = Description { sdp_type, parsed };
     match sdp_type {
         SdpType::Answer => {
@@ -95,20 +107,28 @@ pub(super) fn local(state: &mut State, shared: &Arc<Shared>, sdp_type: SdpType, 
         }
         _ => state.pending_local = Some(description),
     }
-    if sdp_type == SdpType::Offer {
-        state.ice_restart = false;
-    }
+    changes
 }
 
-/// Puts a remote description in force and tells the tracks it brings.
-pub(super) fn remote(state: &mut State, shared: &Arc<Shared>, sdp_type: SdpType, parsed: ParsedDescription) {
-    let mut tracks = Vec::new();
+/// Puts a remote description in force.
+pub(super) fn remote(state: &mut State, sdp_type: SdpType, mut parsed: ParsedDescription) -> TrackChanges {
+    let mut changes = TrackChanges::default();
     for content in &parsed.contents {
+        let offered = state.pending_local.as_ref().and_then(|offer| offer.parsed.content(&content.mid));
+        let offered = offered.map_or(RtpTransceiverDirection::Sendrecv, direction_of);
+        let Some(transceiver) = state.transceiver_by_mid(&content.mid) else { continue };
+        let mut direction = direction_of(content).reversed();
         if sdp_type != SdpType::Offer {
-            settle(state, content, false);
+            // An answer takes no more than was offered, whatever it says (RFC 3264 section 6.1).
+            direction = direction.intersection(offered);
+            settle(transceiver, content, direction);
         }
-        tracks.extend(update_track(state, content));
+        update_track(transceiver, content, direction, &mut changes);
+        if content.rejected {
+            stop(transceiver);
+        }
     }
+    candidates::carry_over(state.remote().map(|before| &before.parsed), &mut parsed);
     let description = Description { sdp_type, parsed };
     match sdp_type {
         SdpType::Answer => {
@@ -118,27 +138,18 @@ pub(super) fn remote(state: &mut State, shared: &Arc<Shared>, sdp_type: SdpType,
         }
         _ => state.pending_remote = Some(description),
     }
-    for id in tracks {
-        let Some(transceiver) = state.transceiver(id) else { continue };
-        let event = TrackEvent {
-            receiver: RtpReceiver { shared: Arc::clone(shared), id },
-            track: transceiver.receiver_track.clone(),
-            streams: transceiver.receiver_streams.clone(),
-            transceiver: RtpTransceiver { shared: Arc::clone(shared), id },
-        };
-        state.events.emit(PeerConnectionEvent::Track(event));
-    }
+    changes
+}
+
+/// The direction of a section as its writer sees it; nothing goes in one that is rejected.
+fn direction_of(content: &ContentInfo) -> RtpTransceiverDirection {
+    let media = content.description.as_rtp().filter(|_| !content.rejected);
+    media.map_or(RtpTransceiverDirection::Inactive, |media| media.direction)
 }
 
 /// An answer settles direction and codecs of its sections.
-fn settle(state: &mut State, content: &ContentInfo, local: bool) {
-    let Some(transceiver) = state.transceiver_by_mid(&content.mid) else { return };
-    if content.rejected {
-        stop(transceiver);
-        return;
-    }
-    let Some(media) = content.description.as_rtp() else { return };
-    let direction = if local { media.direction } else { media.direction.reversed() };
+fn settle(transceiver: &mut Transceiver, content: &ContentInfo, direction: RtpTransceiverDirection) {
+    let Some(media) = content.description.as_rtp().filter(|_| !content.rejected) else { return };
     transceiver.current_direction = Some(direction);
     transceiver.negotiated_codecs.clone_from(&media.codecs);
     transceiver.has_sent |= direction.sends();
@@ -154,48 +165,83 @@ fn stop(transceiver: &mut Transceiver) {
 }
 
 /// webrtc-pc section 4.4.1.5: a track is told when the section starts to receive, again after it stopped to.
-fn update_track(state: &mut State, content: &ContentInfo) -> Option<TransceiverId> {
-    let media = content.description.as_rtp()?;
-    let transceiver = state.transceiver_by_mid(&content.mid)?;
-    if content.rejected {
-        return None;
-    }
-    let ours = media.direction.reversed();
+fn update_track(
+    transceiver: &mut Transceiver,
+    content: &ContentInfo,
+    direction: RtpTransceiverDirection,
+    changes: &mut TrackChanges,
+) {
     let fired = transceiver.fired_direction.is_some_and(RtpTransceiverDirection::receives);
-    let mut streams: Vec<String> = media.msids.iter().filter_map(|msid| msid.stream_id.clone()).collect();
-    streams.dedup();
-    transceiver.receiver_streams = streams;
-    let track_id = media.msids.iter().find_map(|msid| msid.track_id.clone());
-    if let Some(id) = track_id.filter(|_| !fired) {
-        transceiver.receiver_track.set_id(id);
+    if direction.receives() {
+        let msids = content.description.as_rtp().map(|media| media.msids.as_slice()).unwrap_or_default();
+        let streams: Vec<String> = msids.iter().filter_map(|msid| msid.stream_id.clone()).collect();
+        transceiver.receiver_streams = distinct(&streams);
+        if !fired {
+            if let Some(id) = msids.iter().find_map(|msid| msid.track_id.clone()) {
+                transceiver.receiver_track.set_id(id);
+            }
+            changes.added.push(transceiver.id);
+        }
+    } else {
+        stop_receiving(transceiver, changes);
     }
-    transceiver.fired_direction = Some(ours);
-    (ours.receives() && !fired).then_some(transceiver.id)
+    transceiver.fired_direction = Some(direction);
 }
 
-fn lose_track_if_not_receiving(state: &mut State, content: &ContentInfo) {
-    let Some(media) = content.description.as_rtp() else { return };
-    let Some(transceiver) = state.transceiver_by_mid(&content.mid) else { return };
-    if !media.direction.receives() {
-        transceiver.fired_direction = Some(media.direction);
+/// The peer sends no more: its track is in no stream ("process the removal of a remote track").
+fn stop_receiving(transceiver: &mut Transceiver, changes: &mut TrackChanges) {
+    let streams = std::mem::take(&mut transceiver.receiver_streams);
+    if transceiver.fired_direction.is_some_and(RtpTransceiverDirection::receives) {
+        changes.removed.push((transceiver.clone(), streams));
     }
 }
 
-/// What a rollback does to transceivers: those the remote offer made go, unless the application uses them;
-/// the others get back what negotiation had changed (RFC 9429 section 4.1.10.2).
-pub(super) fn restore_transceivers(state: &mut State, before: Vec<Transceiver>) {
+/// What a rollback does to transceivers: those the remote offer made go, unless `add_track` took them; the others
+/// get back what negotiation had changed (RFC 9429 section 4.1.10.2). What a rejected section stopped stays so.
+pub(super) fn restore_transceivers(state: &mut State, before: &[Transceiver]) -> TrackChanges {
+    let mut changes = TrackChanges::default();
     state.transceivers.retain_mut(|transceiver| {
         let old = before.iter().find(|old| old.id == transceiver.id);
-        if old.is_none() && transceiver.from_remote_offer && transceiver.sender_track.is_none() {
-            transceiver.stopped = true;
-            transceiver.receiver_track.end();
-            transceiver.feedback.close();
-            return false;
+        let receives = |one: &Transceiver| one.fired_direction.is_some_and(RtpTransceiverDirection::receives);
+        let (did, does) = (old.is_some_and(receives), receives(transceiver));
+        if does && !did {
+            stop_receiving(transceiver, &mut changes);
+        } else if did && !does && !transceiver.stopped {
+            changes.added.push(transceiver.id);
         }
         transceiver.mid = old.and_then(|old| old.mid.clone());
-        transceiver.current_direction = old.and_then(|old| old.current_direction);
+        transceiver.current_direction =
+            old.and_then(|old| old.current_direction).filter(|_| !transceiver.stopped);
         transceiver.fired_direction = old.and_then(|old| old.fired_direction);
-        true
+        transceiver.receiver_streams = old.map(|old| old.receiver_streams.clone()).unwrap_or_default();
+        if old.is_some() || !transceiver.from_remote_offer {
+            return true;
+        }
+        transceiver.from_remote_offer = false;
+        transceiver.from_add_track = transceiver.used_by_add_track;
+        if !transceiver.used_by_add_track {
+            stop(transceiver);
+        }
+        transceiver.used_by_add_track
+    });
+    changes
+}
+
+/// Lets go of transceivers that are over and whose section, if they ever had one, is refused (webrtc-pc section
+/// 4.4.1.5, at the end of an exchange).
+pub(super) fn forget_stopped(state: &mut State) {
+    let State { transceivers, current_local, current_remote, .. } = state;
+    let descriptions = [current_local.as_ref(), current_remote.as_ref()];
+    transceivers.retain_mut(|transceiver| {
+        let Some(mid) = transceiver.mid.as_deref() else {
+            if transceiver.stopping {
+                stop(transceiver);
+            }
+            return !transceiver.stopping;
+        };
+        let mut contents = descriptions.iter().flatten().map(|description| description.parsed.content(mid));
+        let refused = contents.any(|content| content.is_none_or(|content| content.rejected));
+        !(transceiver.stopped && refused)
     });
 }
 

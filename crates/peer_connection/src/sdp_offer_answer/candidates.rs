@@ -5,7 +5,7 @@ use peerstack_jsep::{ContentInfo, SessionDescription as ParsedDescription};
 use peerstack_p2p::Candidate;
 
 use crate::shared::State;
-use crate::{IceCandidateInit, IceGatheringState};
+use crate::{IceCandidateInit, IceGatheringState, RtcError};
 
 /// Candidates a description may hold for one section; a peer that sends more gains nothing.
 const MAX_CANDIDATES: usize = 256;
@@ -57,13 +57,140 @@ pub(crate) fn note_gathering_state(state: &mut State, gathering: IceGatheringSta
     }
 }
 
-/// Enters a signalled candidate, or the end of candidates, into the remote descriptions.
-pub(super) fn add_remote_candidate(state: &mut State, mid: &str, candidate: Option<&Candidate>) {
+/// `addIceCandidate` (webrtc-pc section 4.4.1.6): enters a candidate, or the end of candidates, into the remote
+/// descriptions it belongs to. Returns it with the sections whose transports are to be told.
+pub(super) fn add_ice_candidate(
+    state: &mut State,
+    init: &IceCandidateInit,
+) -> Result<(Option<Candidate>, Vec<String>), RtcError> {
+    let names_section = init.sdp_mid.is_some() || init.sdp_mline_index.is_some();
+    if !init.candidate.is_empty() && !names_section {
+        return Err(RtcError::type_error("a candidate needs sdp_mid or sdp_mline_index, both are absent"));
+    }
+    let remote = state
+        .remote()
+        .ok_or_else(|| RtcError::invalid_state("there is no remote description to add a candidate to"))?;
+    let mids = match names_section {
+        true => vec![section_of(&remote.parsed, init)?],
+        // The end of all candidates.
+        false => remote.parsed.contents.iter().map(|content| content.mid.clone()).collect(),
+    };
+    if let Some(ufrag) = &init.username_fragment {
+        check_generation(state, &mids, ufrag)?;
+    }
+    let candidate = parse_candidate(init)?;
+    let targets = mids.into_iter().filter(|mid| add_remote_candidate(state, mid, init, candidate.as_ref()));
+    let targets = targets.collect();
+    Ok((candidate, targets))
+}
+
+fn section_of(description: &ParsedDescription, init: &IceCandidateInit) -> Result<String, RtcError> {
+    // The tag counts more than the position.
+    if let Some(mid) = &init.sdp_mid {
+        let found = description.content(mid).map(|content| content.mid.clone());
+        return found.ok_or_else(|| {
+            RtcError::operation(format!("no media section of the remote description has the mid {mid:?}"))
+        });
+    }
+    let index = usize::from(init.sdp_mline_index.unwrap_or_default());
+    let found = description.contents.get(index).map(|content| content.mid.clone());
+    found.ok_or_else(|| {
+        let count = description.contents.len();
+        RtcError::operation(format!("there is no media section {index}, the remote description has {count}"))
+    })
+}
+
+/// The generation must be one that a remote description in force has.
+fn check_generation(state: &State, mids: &[String], ufrag: &str) -> Result<(), RtcError> {
+    let known = [state.pending_remote.as_ref(), state.current_remote.as_ref()].into_iter().flatten().any(
+        |description| {
+            let contents = mids.iter().filter_map(|mid| description.parsed.content(mid));
+            contents.filter(|content| !content.rejected).any(|content| has_ufrag(content, ufrag))
+        },
+    );
+    // A section that is over has no user fragment: what comes for it is late, not wrong.
+    let over =
+        |mid: &String| state.remote().and_then(|it| it.parsed.content(mid)).is_some_and(|it| it.rejected);
+    if known || mids.iter().all(over) {
+        return Ok(());
+    }
+    Err(RtcError::operation(format!(
+        "no remote description has the ICE user fragment {ufrag:?} for {mids:?}"
+    )))
+}
+
+fn has_ufrag(content: &ContentInfo, ufrag: &str) -> bool {
+    content.transport.ice.as_ref().is_some_and(|ice| ice.ufrag == ufrag)
+}
+
+fn parse_candidate(init: &IceCandidateInit) -> Result<Option<Candidate>, RtcError> {
+    if init.candidate.is_empty() {
+        return Ok(None);
+    }
+    let mut candidate = Candidate::parse(&init.candidate)
+        .map_err(|error| RtcError::operation(format!("the candidate {:?}: {error}", init.candidate)))?;
+    if let Some(ufrag) = &init.username_fragment {
+        candidate.username_fragment.clone_from(ufrag);
+    }
+    Ok(Some(candidate))
+}
+
+/// Enters it into the remote descriptions of its generation. Returns whether the transport is to be told: not if the
+/// section is rejected, and of the end of candidates only in the generation in force.
+fn add_remote_candidate(
+    state: &mut State,
+    mid: &str,
+    init: &IceCandidateInit,
+    candidate: Option<&Candidate>,
+) -> bool {
+    let said =
+        candidate.map(|candidate| candidate.username_fragment.clone()).filter(|ufrag| !ufrag.is_empty());
+    let ufrag = init.username_fragment.clone().or(said);
+    let (mut latest, mut tell) = (true, false);
     for description in [state.pending_remote.as_mut(), state.current_remote.as_mut()].into_iter().flatten() {
+        let newest = std::mem::take(&mut latest);
         let Some((_, content)) = find(&mut description.parsed, mid) else { continue };
+        if content.rejected {
+            continue;
+        }
+        let belongs = match &ufrag {
+            Some(ufrag) => has_ufrag(content, ufrag),
+            // Without a word on the generation it is the latest.
+            None => newest,
+        };
         match candidate {
-            Some(candidate) => push(content, candidate.clone()),
-            None => content.transport.end_of_candidates = true,
+            // What is not of this generation may be of one to come: the transport keeps it.
+            Some(candidate) => {
+                tell = true;
+                if belongs {
+                    push(content, candidate.clone());
+                }
+            }
+            None if belongs => {
+                content.transport.end_of_candidates = true;
+                tell |= newest;
+            }
+            None => {}
+        }
+    }
+    tell
+}
+
+/// A description that continues the one before, its generation being the same, still has the candidates known so far
+/// (RFC 9429 section 5.2.2).
+pub(super) fn carry_over(before: Option<&ParsedDescription>, description: &mut ParsedDescription) {
+    let Some(before) = before else { return };
+    for content in description.contents.iter_mut().filter(|content| !content.rejected) {
+        let Some(old) = before.content(&content.mid).filter(|old| !old.rejected) else { continue };
+        let same = |a: &ContentInfo, b: &ContentInfo| match (&a.transport.ice, &b.transport.ice) {
+            (Some(a), Some(b)) => (&a.ufrag, &a.pwd) == (&b.ufrag, &b.pwd),
+            _ => false,
+        };
+        if same(old, content) {
+            for candidate in &old.transport.candidates {
+                push(content, candidate.clone());
+            }
+            content.transport.end_of_candidates |= old.transport.end_of_candidates;
         }
     }
 }

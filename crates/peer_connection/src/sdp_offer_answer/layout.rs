@@ -1,15 +1,15 @@
 //! Which media section is whose, and what each asks for (RFC 9429 sections 5.2 and 5.3).
 
 use peerstack_jsep::{
-    Codec, MediaDescriptionOptions, MediaKind, MediaSessionDescriptionFactory, MediaSessionError,
-    MediaSessionOptions, Msid, RtpTransceiverDirection,
+    Codec, ContentInfo, MediaDescriptionOptions, MediaKind, MediaSessionDescriptionFactory,
+    MediaSessionError, MediaSessionOptions, Msid, RtpTransceiverDirection,
 };
 
 use super::Created;
 use crate::configuration::Configuration;
 use crate::network_task::Transports;
 use crate::rtp_transceiver::TransceiverId;
-use crate::shared::{State, Transceiver};
+use crate::shared::{Description, State, Transceiver};
 use crate::{RtcError, TrackKind};
 
 /// Whose a section is.
@@ -29,53 +29,73 @@ pub(super) struct Section {
     pub(super) mid: String,
     kind: MediaKind,
     owner: SectionOwner,
+    /// Refused in a description that is current, and nobody's: another may take the place (O07).
+    recyclable: bool,
+}
+
+impl Section {
+    fn new(mid: String, kind: MediaKind, owner: SectionOwner) -> Self {
+        Self { mid, kind, owner, recyclable: false }
+    }
 }
 
 /// The sections of the next offer: those there are in their order, then new transceivers in order of creation,
-/// then data.
-pub(super) fn offer_sections(state: &mut State) -> Vec<Section> {
+/// then data. What is new takes the places of what is over, media those of media (RFC 9429 section 5.2.2).
+pub(super) fn offer_sections(state: &State) -> Vec<Section> {
     let mut sections = existing_sections(state);
-    let new: Vec<(TransceiverId, TrackKind)> = state
+    let new = state
         .transceivers
         .iter()
-        .filter(|transceiver| transceiver.mid.is_none() && !transceiver.stopped && !transceiver.stopping)
-        .map(|transceiver| (transceiver.id, transceiver.kind))
-        .collect();
-    for (id, kind) in new {
+        .filter(|transceiver| transceiver.mid.is_none() && !transceiver.stopped && !transceiver.stopping);
+    for transceiver in new {
         let mid = free_mid(state, &sections);
-        sections.push(Section { mid, kind: media_kind(kind), owner: SectionOwner::Transceiver(id) });
+        let owner = SectionOwner::Transceiver(transceiver.id);
+        let section = Section::new(mid, media_kind(transceiver.kind), owner);
+        place(&mut sections, section, MediaKind::is_rtp);
     }
     if state.wants_data && !sections.iter().any(|section| section.owner == SectionOwner::Data) {
         let mid = free_mid(state, &sections);
-        sections.push(Section { mid, kind: MediaKind::Application, owner: SectionOwner::Data });
+        let section = Section::new(mid, MediaKind::Application, SectionOwner::Data);
+        place(&mut sections, section, |kind| *kind == MediaKind::Application);
     }
     sections
 }
 
-fn existing_sections(state: &State) -> Vec<Section> {
-    let descriptions = [state.local(), state.remote()];
-    let longest =
-        descriptions.into_iter().flatten().max_by_key(|description| description.parsed.contents.len());
-    let Some(longest) = longest else { return Vec::new() };
-    let contents = &longest.parsed.contents;
-    contents
-        .iter()
-        .map(|content| {
-            let transceiver =
-                state.transceivers.iter().find(|other| other.mid.as_deref() == Some(content.mid.as_str()));
-            let owner = match (&content.kind, transceiver) {
-                (MediaKind::Application, _) if !content.rejected => SectionOwner::Data,
-                (_, Some(transceiver)) if !transceiver.stopped && !transceiver.stopping => {
-                    SectionOwner::Transceiver(transceiver.id)
-                }
-                _ => SectionOwner::Nobody,
-            };
-            Section { mid: content.mid.clone(), kind: content.kind.clone(), owner }
-        })
-        .collect()
+fn place(sections: &mut Vec<Section>, section: Section, fits: impl Fn(&MediaKind) -> bool) {
+    match sections.iter_mut().find(|old| old.recyclable && fits(&old.kind)) {
+        Some(old) => *old = section,
+        None => sections.push(section),
+    }
 }
 
-/// The lowest number no section on either side has.
+fn existing_sections(state: &State) -> Vec<Section> {
+    let (local, remote) = (contents_of(state.local()), contents_of(state.remote()));
+    let current = [contents_of(state.current_local.as_ref()), contents_of(state.current_remote.as_ref())];
+    let longer = remote.get(local.len()..).unwrap_or_default();
+    let all = local.iter().chain(longer).enumerate();
+    all.map(|(index, content)| {
+        let mid = content.mid.as_str();
+        let now = current.iter().filter_map(|contents| contents.get(index));
+        let refused = now.filter(|content| content.mid == mid).any(|content| content.rejected);
+        let transceiver = state.transceivers.iter().find(|other| other.mid.as_deref() == Some(mid));
+        let owner = match (&content.kind, transceiver) {
+            (MediaKind::Application, _) if !refused && !content.rejected => SectionOwner::Data,
+            (_, Some(transceiver)) if !transceiver.stopped && !transceiver.stopping => {
+                SectionOwner::Transceiver(transceiver.id)
+            }
+            _ => SectionOwner::Nobody,
+        };
+        let recyclable = refused && owner == SectionOwner::Nobody;
+        Section { recyclable, ..Section::new(content.mid.clone(), content.kind.clone(), owner) }
+    })
+    .collect()
+}
+
+fn contents_of(description: Option<&Description>) -> &[ContentInfo] {
+    description.map_or(&[], |description| description.parsed.contents.as_slice())
+}
+
+/// The lowest number that no section on either side has and none of ours ever had.
 fn free_mid(state: &State, sections: &[Section]) -> String {
     let taken = |mid: &str| {
         sections.iter().any(|section| section.mid == mid)
@@ -84,9 +104,9 @@ fn free_mid(state: &State, sections: &[Section]) -> String {
                 .flatten()
                 .any(|description| description.parsed.content(mid).is_some())
     };
-    let mut number = 0u32;
+    let mut number = state.next_mid;
     while taken(&number.to_string()) {
-        number += 1;
+        number = number.wrapping_add(1);
     }
     number.to_string()
 }
@@ -135,7 +155,9 @@ pub(super) fn create_answer(
         let owner = match (&content.kind, transceiver) {
             _ if content.rejected => SectionOwner::Nobody,
             (MediaKind::Application, _) => SectionOwner::Data,
-            (_, Some(transceiver)) if !transceiver.stopping => SectionOwner::Transceiver(transceiver.id),
+            (_, Some(transceiver)) if !transceiver.stopping && !transceiver.stopped => {
+                SectionOwner::Transceiver(transceiver.id)
+            }
             _ => SectionOwner::Nobody,
         };
         owners.push(owner);

@@ -5,13 +5,13 @@ mod apply;
 mod candidates;
 mod layout;
 mod negotiation_needed;
+mod remote_checks;
 mod signaling_table;
 
 use std::sync::Arc;
 
 use peerstack_base::Random;
 use peerstack_jsep::{JsepError, MediaSessionDescriptionFactory, SessionDescription as ParsedDescription};
-use peerstack_p2p::Candidate;
 use tokio::sync::oneshot;
 
 pub(crate) use self::candidates::{add_local_candidate, note_gathering_state, remove_local_candidates};
@@ -43,8 +43,8 @@ struct Created {
 pub(crate) struct SdpOfferAnswerHandler {
     shared: Arc<Shared>,
     factory: MediaSessionDescriptionFactory,
-    last_offer: Option<Created>,
-    last_answer: Option<Created>,
+    last_offer: Option<Arc<Created>>,
+    last_answer: Option<Arc<Created>>,
     /// What a rollback restores: the transceivers as they were in the last stable state.
     stable: Option<Vec<crate::shared::Transceiver>>,
 }
@@ -55,53 +55,67 @@ impl SdpOfferAnswerHandler {
         Self { shared, factory, last_offer: None, last_answer: None, stable: None }
     }
 
+    /// Asks the network task and waits. Whoever closes the connection meanwhile ends the operation here, before it
+    /// changes anything (webrtc-pc section 4.4.1.2).
+    async fn ask<R>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<R, JsepError>>) -> ConnectionCommand,
+    ) -> Result<R, RtcError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.network.send(command(reply));
+        let result = answer.await.map_err(|_| RtcError::closed())?;
+        self.shared.lock().open()?;
+        result.map_err(from_jsep)
+    }
+
     /// `createOffer`.
     pub(crate) async fn create_offer(
         &mut self,
         options: OfferOptions,
     ) -> Result<SessionDescription, RtcError> {
+        Ok(SessionDescription::offer(self.make_offer(options).await?.text.clone()))
+    }
+
+    async fn make_offer(&mut self, options: OfferOptions) -> Result<Arc<Created>, RtcError> {
         let (sections, restart) = {
-            let mut state = self.shared.lock();
-            if !matches!(state.signaling_state, SignalingState::Stable | SignalingState::HaveLocalOffer) {
+            let state = self.shared.lock();
+            if !signaling_table::may_create_offer(state.signaling_state) {
                 return Err(wrong_state("create_offer", state.signaling_state));
             }
-            let sections = layout::offer_sections(&mut state);
-            (sections, options.ice_restart || state.ice_restart)
+            (layout::offer_sections(&state), options.ice_restart || state.offers_ice_restart())
         };
         let mids = sections.iter().map(|section| section.mid.clone()).collect();
-        let (reply, answer) = oneshot::channel();
-        self.shared.network.send(ConnectionCommand::OfferTransports { mids, ice_restart: restart, reply });
-        let transports = answer.await.map_err(|_| RtcError::closed())?.map_err(from_jsep)?;
+        let transports = self
+            .ask(|reply| ConnectionCommand::OfferTransports { mids, ice_restart: restart, reply })
+            .await?;
         let created = {
             let state = self.shared.lock();
             layout::create_offer(&mut self.factory, &state, &self.shared.configuration, sections, transports)?
         };
-        let description = SessionDescription::offer(created.text.clone());
-        self.last_offer = Some(created);
-        Ok(description)
+        Ok(Arc::clone(self.last_offer.insert(Arc::new(created))))
     }
 
     /// `createAnswer`.
     pub(crate) async fn create_answer(&mut self) -> Result<SessionDescription, RtcError> {
+        Ok(SessionDescription::answer(self.make_answer().await?.text.clone()))
+    }
+
+    async fn make_answer(&mut self) -> Result<Arc<Created>, RtcError> {
         let mids: Vec<String> = {
             let state = self.shared.lock();
-            let allowed = [SignalingState::HaveRemoteOffer, SignalingState::HaveLocalPranswer];
-            let offer = state.pending_remote.as_ref();
-            match offer.filter(|_| allowed.contains(&state.signaling_state)) {
-                Some(offer) => offer.parsed.contents.iter().map(|content| content.mid.clone()).collect(),
-                None => return Err(wrong_state("create_answer", state.signaling_state)),
-            }
+            let allowed = signaling_table::may_create_answer(state.signaling_state);
+            let Some(offer) = state.pending_remote.as_ref().filter(|_| allowed) else {
+                return Err(wrong_state("create_answer", state.signaling_state));
+            };
+            let alive = offer.parsed.contents.iter().filter(|content| !content.rejected);
+            alive.map(|content| content.mid.clone()).collect()
         };
-        let (reply, answer) = oneshot::channel();
-        self.shared.network.send(ConnectionCommand::AnswerTransports { mids, reply });
-        let transports = answer.await.map_err(|_| RtcError::closed())?.map_err(from_jsep)?;
+        let transports = self.ask(|reply| ConnectionCommand::AnswerTransports { mids, reply }).await?;
         let created = {
             let state = self.shared.lock();
             layout::create_answer(&mut self.factory, &state, &self.shared.configuration, transports)?
         };
-        let description = SessionDescription::answer(created.text.clone());
-        self.last_answer = Some(created);
-        Ok(description)
+        Ok(Arc::clone(self.last_answer.insert(Arc::new(created))))
     }
 
     /// `setLocalDescription`; without a description, what the signalling state asks for.
@@ -109,66 +123,51 @@ impl SdpOfferAnswerHandler {
         &mut self,
         description: Option<SessionDescription>,
     ) -> Result<(), RtcError> {
-        let description = match description {
-            Some(description) => description,
-            None => self.implicit_description().await?,
-        };
-        if description.sdp_type == SdpType::Rollback {
-            return self.rollback().await;
+        let state = self.shared.lock().signaling_state;
+        let description = description.unwrap_or_else(|| SessionDescription {
+            sdp_type: signaling_table::implied_local(state),
+            sdp: String::new(),
+        });
+        let sdp_type = description.sdp_type;
+        if sdp_type == SdpType::Rollback {
+            return self.rollback("local").await;
         }
-        let next = {
-            let state = self.shared.lock();
-            signaling_table::after_local(state.signaling_state, description.sdp_type)
-                .ok_or_else(|| wrong_set("local", description.sdp_type, state.signaling_state))?
-        };
-        let created = self.take_created(&description).await?;
+        let next = signaling_table::after_local(state, sdp_type)
+            .ok_or_else(|| wrong_set("local", sdp_type, state))?;
+        let created = self.created(&description).await?;
+        let media = media_if_final(&self.shared.lock(), sdp_type, Some(&created.parsed), None);
+        self.set_on_network(true, sdp_type, &created.parsed, media).await?;
         let shared = Arc::clone(&self.shared);
-        let media = {
-            let mut state = shared.lock();
-            self.remember_stable(&state);
-            apply::assign_mids(&mut state, &created);
-            media_if_final(&state, description.sdp_type, Some(&created.parsed), None)
-        };
-        if let Err(error) = self.set_on_network(true, description.sdp_type, &created.parsed, media).await {
-            self.undo_failed();
-            return Err(error);
-        }
         let mut state = shared.lock();
-        apply::local(&mut state, &self.shared, description.sdp_type, created.parsed);
-        self.finish(&mut state, next);
+        state.open()?;
+        self.remember_stable(&state);
+        apply::assign_mids(&mut state, &created);
+        let changes = apply::local(&mut state, sdp_type, created.parsed.clone());
+        self.finish(&mut state, sdp_type, next, changes);
         Ok(())
     }
 
-    async fn implicit_description(&mut self) -> Result<SessionDescription, RtcError> {
-        let state = self.shared.lock().signaling_state;
-        match state {
-            SignalingState::Stable | SignalingState::HaveLocalOffer | SignalingState::HaveRemotePranswer => {
-                self.create_offer(OfferOptions::default()).await
-            }
-            _ => self.create_answer().await,
-        }
-    }
-
-    /// The description that was created with this text. An empty text means the last one.
-    async fn take_created(&mut self, description: &SessionDescription) -> Result<Created, RtcError> {
+    /// The description that was created with this text; one made now if there is no text.
+    async fn created(&mut self, description: &SessionDescription) -> Result<Arc<Created>, RtcError> {
         let is_offer = description.sdp_type == SdpType::Offer;
-        let last = if is_offer { &mut self.last_offer } else { &mut self.last_answer };
-        if description.sdp.is_empty() && last.is_none() {
-            if is_offer {
-                self.create_offer(OfferOptions::default()).await?;
-            } else {
-                self.create_answer().await?;
-            }
+        if description.sdp.is_empty() {
+            return match is_offer {
+                true => self.make_offer(OfferOptions::default()).await,
+                false => self.make_answer().await,
+            };
         }
-        let last = if is_offer { &mut self.last_offer } else { &mut self.last_answer };
-        match last.take() {
-            Some(created) if description.sdp.is_empty() || created.text == description.sdp => Ok(created),
-            other => {
-                *last = other;
-                let text = format!("the SDP is not the {} created last", description.sdp_type.as_str());
-                Err(RtcError::new(RtcErrorKind::InvalidModificationError, text))
-            }
-        }
+        let (last, what) = match is_offer {
+            true => (&self.last_offer, "offer"),
+            false => (&self.last_answer, "answer"),
+        };
+        let found = last.as_ref().filter(|created| created.text == description.sdp);
+        found.map(Arc::clone).ok_or_else(|| {
+            let text = match last {
+                Some(_) => format!("the SDP is not that of the {what} created last"),
+                None => format!("no {what} was created that could be set"),
+            };
+            RtcError::new(RtcErrorKind::InvalidModificationError, text)
+        })
     }
 
     /// `setRemoteDescription`.
@@ -176,39 +175,40 @@ impl SdpOfferAnswerHandler {
         &mut self,
         description: SessionDescription,
     ) -> Result<(), RtcError> {
-        if description.sdp_type == SdpType::Rollback {
-            return self.rollback().await;
+        let sdp_type = description.sdp_type;
+        if sdp_type == SdpType::Rollback {
+            return self.rollback("remote").await;
         }
-        let parsed = peerstack_jsep::webrtc_sdp::parse(&description.sdp)
-            .map_err(|error| RtcError::syntax(format!("the {} {error}", description.sdp_type.as_str())))?;
         let state = self.shared.lock().signaling_state;
-        let glare = description.sdp_type == SdpType::Offer && state == SignalingState::HaveLocalOffer;
+        // webrtc-pc section 4.4.1.5: a remote offer rolls a local one back.
+        let glare = sdp_type == SdpType::Offer && state == SignalingState::HaveLocalOffer;
         let from = if glare { SignalingState::Stable } else { state };
-        let next = signaling_table::after_remote(from, description.sdp_type)
-            .ok_or_else(|| wrong_set("remote", description.sdp_type, state))?;
-        if glare {
-            // webrtc-pc section 4.4.1.5 step 4.4: a remote offer rolls a local one back.
-            self.rollback_transports().await?;
-            let shared = Arc::clone(&self.shared);
-            self.restore_stable(&mut shared.lock());
-        }
-        let shared = Arc::clone(&self.shared);
+        let next = signaling_table::after_remote(from, sdp_type)
+            .ok_or_else(|| wrong_set("remote", sdp_type, state))?;
+        let mut parsed = peerstack_jsep::webrtc_sdp::parse(&description.sdp).map_err(|error| {
+            RtcError::sdp_syntax(format!("the {} {error}", sdp_type.as_str()), error.line_number)
+        })?;
         let media = {
-            let mut state = shared.lock();
-            self.remember_stable(&state);
-            apply::check_remote(&state, description.sdp_type, &parsed)?;
-            if description.sdp_type == SdpType::Offer {
-                apply::associate_sections(&mut state, &self.shared, &parsed);
-            }
-            media_if_final(&state, description.sdp_type, None, Some(&parsed))
+            let state = self.shared.lock();
+            remote_checks::complete_and_check(&state, sdp_type, &mut parsed)?;
+            media_if_final(&state, sdp_type, None, Some(&parsed))
         };
-        if let Err(error) = self.set_on_network(false, description.sdp_type, &parsed, media).await {
-            self.undo_failed();
-            return Err(error);
-        }
+        // The transports take a local offer back by themselves where the remote one is good.
+        self.set_on_network(false, sdp_type, &parsed, media).await?;
+        let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        apply::remote(&mut state, &self.shared, description.sdp_type, parsed);
-        self.finish(&mut state, next);
+        state.open()?;
+        if glare {
+            self.restore_stable(&mut state);
+            state.set_signaling_state(SignalingState::Stable);
+        }
+        self.remember_stable(&state);
+        self.last_answer = None;
+        if sdp_type == SdpType::Offer {
+            apply::associate_sections(&mut state, &self.shared, &parsed);
+        }
+        let changes = apply::remote(&mut state, sdp_type, parsed);
+        self.finish(&mut state, sdp_type, next, changes);
         Ok(())
     }
 
@@ -219,91 +219,70 @@ impl SdpOfferAnswerHandler {
         parsed: &ParsedDescription,
         media: Option<Vec<MediaSection>>,
     ) -> Result<(), RtcError> {
-        let (reply, answer) = oneshot::channel();
         let description = Box::new(parsed.clone());
-        self.shared.network.send(ConnectionCommand::SetDescription {
-            local,
-            sdp_type,
-            description,
-            media,
-            reply,
-        });
-        answer.await.map_err(|_| RtcError::closed())?.map_err(from_jsep)
+        self.ask(|reply| ConnectionCommand::SetDescription { local, sdp_type, description, media, reply })
+            .await
     }
 
-    /// Back to the last stable state (RFC 9429 section 4.1.10.2).
-    async fn rollback(&mut self) -> Result<(), RtcError> {
+    /// Back to the last stable state (RFC 9429 section 4.1.10.2): the side that offered takes its offer back.
+    async fn rollback(&mut self, side: &str) -> Result<(), RtcError> {
         let state = self.shared.lock().signaling_state;
-        if !matches!(state, SignalingState::HaveLocalOffer | SignalingState::HaveRemoteOffer) {
-            return Err(RtcError::invalid_state(format!("nothing to roll back in state {}", state.as_str())));
+        if !signaling_table::may_roll_back(state, side == "local") {
+            return Err(wrong_set(side, SdpType::Rollback, state));
         }
-        self.rollback_transports().await?;
+        self.ask(|reply| ConnectionCommand::Rollback { reply }).await?;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
-        self.restore_stable(&mut state);
-        self.finish(&mut state, SignalingState::Stable);
+        state.open()?;
+        let changes = self.restore_stable(&mut state);
+        self.finish(&mut state, SdpType::Rollback, SignalingState::Stable, changes);
         Ok(())
     }
 
-    async fn rollback_transports(&self) -> Result<(), RtcError> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.network.send(ConnectionCommand::Rollback { reply });
-        answer.await.map_err(|_| RtcError::closed())?.map_err(from_jsep)
-    }
-
     fn remember_stable(&mut self, state: &State) {
-        if state.signaling_state == SignalingState::Stable && self.stable.is_none() {
+        if state.signaling_state == SignalingState::Stable {
             self.stable = Some(state.transceivers.clone());
         }
     }
 
-    fn restore_stable(&mut self, state: &mut State) {
+    fn restore_stable(&mut self, state: &mut State) -> apply::TrackChanges {
         state.pending_local = None;
         state.pending_remote = None;
-        self.last_offer = None;
         self.last_answer = None;
-        if let Some(before) = self.stable.take() {
-            apply::restore_transceivers(state, before);
-        }
+        self.stable.take().map(|before| apply::restore_transceivers(state, &before)).unwrap_or_default()
     }
 
-    /// A set that failed leaves the state as it was.
-    fn undo_failed(&mut self) {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
-        if state.signaling_state == SignalingState::Stable
-            && let Some(before) = self.stable.take()
-        {
-            apply::restore_transceivers(&mut state, before);
-        }
-    }
-
-    fn finish(&mut self, state: &mut State, next: SignalingState) {
+    /// The end of all that sets a description: the state, then what it means for tracks, then whether there is more
+    /// to negotiate.
+    fn finish(
+        &mut self,
+        state: &mut State,
+        sdp_type: SdpType,
+        next: SignalingState,
+        changes: apply::TrackChanges,
+    ) {
         state.set_signaling_state(next);
         if next == SignalingState::Stable {
             self.stable = None;
-            self.last_offer = None;
-            self.last_answer = None;
+            if sdp_type == SdpType::Answer {
+                self.last_offer = None;
+                self.last_answer = None;
+                state.note_ice_restarted();
+                apply::forget_stopped(state);
+            }
             state.negotiation_needed = false;
             state.check_negotiation_needed = true;
         }
+        changes.tell(state, &self.shared);
     }
 
     /// `addIceCandidate`.
     pub(crate) fn add_ice_candidate(&mut self, init: &IceCandidateInit) -> Result<(), RtcError> {
-        let candidate = parse_candidate(init)?;
-        let mut state = self.shared.lock();
-        let remote = state
-            .remote()
-            .ok_or_else(|| RtcError::invalid_state("there is no remote description to add a candidate to"))?;
-        let end_of_all = candidate.is_none() && init.sdp_mid.is_none() && init.sdp_mline_index.is_none();
-        let mids: Vec<String> = if end_of_all {
-            remote.parsed.contents.iter().map(|content| content.mid.clone()).collect()
-        } else {
-            vec![section_of(&remote.parsed, init)?]
+        let (candidate, targets) = {
+            let mut state = self.shared.lock();
+            candidates::add_ice_candidate(&mut state, init)?
         };
-        for mid in mids {
-            candidates::add_remote_candidate(&mut state, &mid, candidate.as_ref());
+        for mid in targets {
             self.shared.network.send(match &candidate {
                 Some(candidate) => {
                     ConnectionCommand::AddRemoteCandidate { mid, candidate: Box::new(candidate.clone()) }
@@ -313,32 +292,6 @@ impl SdpOfferAnswerHandler {
         }
         Ok(())
     }
-}
-
-fn parse_candidate(init: &IceCandidateInit) -> Result<Option<Candidate>, RtcError> {
-    if init.candidate.is_empty() {
-        return Ok(None);
-    }
-    if init.sdp_mid.is_none() && init.sdp_mline_index.is_none() {
-        return Err(RtcError::type_error("a candidate needs sdp_mid or sdp_mline_index"));
-    }
-    let mut candidate = Candidate::parse(&init.candidate)
-        .map_err(|error| RtcError::operation(format!("the candidate {:?}: {error}", init.candidate)))?;
-    if let Some(ufrag) = &init.username_fragment {
-        candidate.username_fragment.clone_from(ufrag);
-    }
-    Ok(Some(candidate))
-}
-
-fn section_of(description: &ParsedDescription, init: &IceCandidateInit) -> Result<String, RtcError> {
-    // The tag counts more than the position.
-    if let Some(mid) = &init.sdp_mid {
-        let found = description.content(mid).map(|content| content.mid.clone());
-        return found.ok_or_else(|| RtcError::operation(format!("no media section has the mid {mid:?}")));
-    }
-    let index = usize::from(init.sdp_mline_index.unwrap_or_default());
-    let found = description.contents.get(index).map(|content| content.mid.clone());
-    found.ok_or_else(|| RtcError::operation(format!("there is no media section {index}")))
 }
 
 /// The sections packets flow in, once both descriptions are known.
@@ -365,6 +318,11 @@ fn wrong_set(side: &str, sdp_type: SdpType, state: SignalingState) -> RtcError {
     RtcError::invalid_state(format!("a {side} {sdp_type} cannot be set in signalling state {state}"))
 }
 
+/// What transports refuse is what a description says, but for the end of all (webrtc-pc section 4.4.1.5).
 fn from_jsep(error: JsepError) -> RtcError {
-    RtcError::new(RtcErrorKind::InvalidAccessError, error.to_string())
+    match error {
+        JsepError::Closed => RtcError::closed(),
+        JsepError::InvalidState { .. } => RtcError::invalid_state(error.to_string()),
+        error => RtcError::invalid_access(error.to_string()),
+    }
 }

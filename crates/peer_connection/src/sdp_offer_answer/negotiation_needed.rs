@@ -1,6 +1,6 @@
 //! The negotiation-needed algorithm (webrtc-pc section 4.7.3) and the changes of state that need no transport.
 
-use peerstack_jsep::MediaKind;
+use peerstack_jsep::{MediaKind, RtpMediaContentDescription};
 
 use crate::rtp_transceiver::TransceiverId;
 use crate::shared::{Description, State, Transceiver};
@@ -22,17 +22,15 @@ pub(crate) fn update_negotiation_needed(state: &mut State) {
     state.negotiation_needed = needed;
 }
 
+/// webrtc-pc section 4.7.3, "check if negotiation is needed".
 fn check_if_negotiation_is_needed(state: &State) -> bool {
-    if state.ice_restart {
+    if state.wants_ice_restart() {
         return true;
     }
     let (local, remote) = (state.current_local.as_ref(), state.current_remote.as_ref());
     let has_data = local.is_some_and(|description| {
-        description
-            .parsed
-            .contents
-            .iter()
-            .any(|content| content.kind == MediaKind::Application && !content.rejected)
+        let mut contents = description.parsed.contents.iter();
+        contents.any(|content| content.kind == MediaKind::Application && !content.rejected)
     });
     if state.wants_data && !has_data {
         return true;
@@ -45,18 +43,15 @@ fn transceiver_needs_it(
     local: Option<&Description>,
     remote: Option<&Description>,
 ) -> bool {
-    if transceiver.stopped {
-        return false;
-    }
-    let find = |description: Option<&Description>| {
-        let mid = transceiver.mid.as_deref()?;
-        let contents = &description?.parsed.contents;
-        contents.iter().find(|content| content.mid == mid).cloned()
+    let over = transceiver.stopping || transceiver.stopped;
+    let find = |description: Option<&'_ Description>| {
+        description?.parsed.content(transceiver.mid.as_deref()?).cloned()
     };
     let (Some(local_content), Some(remote_content)) = (find(local), find(remote)) else {
-        return !transceiver.stopping;
+        // Not associated: one that is over already needs no section either.
+        return !over;
     };
-    if transceiver.stopping {
+    if over {
         return !local_content.rejected && !remote_content.rejected;
     }
     let (Some(local_media), Some(remote_media)) =
@@ -64,23 +59,24 @@ fn transceiver_needs_it(
     else {
         return false;
     };
-    if transceiver.direction.sends() {
-        let mut streams: Vec<_> =
-            local_media.msids.iter().filter_map(|msid| msid.stream_id.clone()).collect();
-        let mut wanted = transceiver.sender_streams.clone();
-        streams.sort_unstable();
-        wanted.sort_unstable();
-        if local_media.direction.sends() && streams != wanted {
-            return true;
-        }
+    let wanted = transceiver.direction;
+    if wanted.sends() && !says_streams(local_media, &transceiver.sender_streams) {
+        return true;
     }
-    let local_is_offer = local.is_some_and(|description| description.sdp_type == SdpType::Offer);
-    if local_is_offer {
-        let wanted = transceiver.direction;
-        wanted != local_media.direction && wanted != remote_media.direction.reversed()
-    } else {
-        transceiver.direction.intersection(remote_media.direction.reversed()) != local_media.direction
+    let offered = remote_media.direction.reversed();
+    match local.map(|description| description.sdp_type) {
+        Some(SdpType::Offer) => wanted != local_media.direction && wanted != offered,
+        _ => local_media.direction != wanted.intersection(offered),
     }
+}
+
+/// Whether the `a=msid` lines name these streams.
+fn says_streams(media: &RtpMediaContentDescription, wanted: &[String]) -> bool {
+    let mut said: Vec<&str> = media.msids.iter().filter_map(|msid| msid.stream_id.as_deref()).collect();
+    let mut wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    said.sort_unstable();
+    wanted.sort_unstable();
+    !media.msids.is_empty() && said == wanted
 }
 
 /// The synchronous half of `close()`. Returns whether this was the first time.

@@ -1,4 +1,4 @@
-//! Which description may be set in which signalling state, and where that leads (webrtc-pc section 4.3.1's
+//! Which operation is allowed in which signalling state, and where a description leads (webrtc-pc section 4.3.1's
 //! figure, RFC 9429 section 3.2).
 
 use crate::{SdpType, SignalingState};
@@ -26,37 +26,30 @@ pub(super) fn after_remote(state: SignalingState, sdp_type: SdpType) -> Option<S
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use SignalingState::*;
+/// Whether a side may take back what it offered. A provisional answer cannot be taken back.
+pub(super) fn may_roll_back(state: SignalingState, local: bool) -> bool {
+    match state {
+        SignalingState::HaveLocalOffer => local,
+        SignalingState::HaveRemoteOffer => !local,
+        _ => false,
+    }
+}
 
-    /// O13: every pair of state and description.
-    #[test]
-    fn the_table_is_the_specifications() {
-        use SdpType::{Answer, Offer, Pranswer, Rollback};
-        let none = [None; 4];
-        let table = [
-            (Stable, [Some(HaveLocalOffer), None, None, None], [Some(HaveRemoteOffer), None, None, None]),
-            (
-                HaveLocalOffer,
-                [Some(HaveLocalOffer), None, None, None],
-                [None, Some(HaveRemotePranswer), Some(Stable), None],
-            ),
-            (
-                HaveRemoteOffer,
-                [None, Some(HaveLocalPranswer), Some(Stable), None],
-                [Some(HaveRemoteOffer), None, None, None],
-            ),
-            (HaveLocalPranswer, [None, Some(HaveLocalPranswer), Some(Stable), None], none),
-            (HaveRemotePranswer, none, [None, Some(HaveRemotePranswer), Some(Stable), None]),
-            (Closed, none, none),
-        ];
-        for (state, local, remote) in table {
-            for (index, sdp_type) in [Offer, Pranswer, Answer, Rollback].into_iter().enumerate() {
-                assert_eq!(after_local(state, sdp_type), local[index], "local {sdp_type:?} in {state:?}");
-                assert_eq!(after_remote(state, sdp_type), remote[index], "remote {sdp_type:?} in {state:?}");
-            }
-        }
+/// Whether an offer may be made (webrtc-pc section 4.4.2, `createOffer`).
+pub(super) fn may_create_offer(state: SignalingState) -> bool {
+    matches!(state, SignalingState::Stable | SignalingState::HaveLocalOffer)
+}
+
+/// Whether an answer may be made (webrtc-pc section 4.4.2, `createAnswer`).
+pub(super) fn may_create_answer(state: SignalingState) -> bool {
+    matches!(state, SignalingState::HaveRemoteOffer | SignalingState::HaveLocalPranswer)
+}
+
+/// What `setLocalDescription()` without a type sets (webrtc-pc section 4.4.2).
+pub(super) fn implied_local(state: SignalingState) -> SdpType {
+    use SignalingState as S;
+    match state {
+        S::Stable | S::HaveLocalOffer | S::HaveRemotePranswer => SdpType::Offer,
+        _ => SdpType::Answer,
     }
 }

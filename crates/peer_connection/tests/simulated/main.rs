@@ -5,6 +5,10 @@
 mod data_channels;
 mod harness;
 mod lifetime;
+mod negotiation;
 mod networks;
+mod perfect;
+mod random_negotiation;
 mod rtcp;
+mod signaling_states;
 mod stats;

@@ -45,6 +45,26 @@ fn rollback_of_the_first_offer() {
     assert_eq!((test.map().as_str(), test.controller.ice_role()), ("a b", IceRole::Controlled));
 }
 
+/// O21: a remote offer that meets ours takes that back, if it is good; otherwise nothing changes.
+#[test]
+fn a_remote_offer_takes_ours_back() {
+    let mut test = Test::new(BundlePolicy::MaxBundle);
+    test.exchange("0:a", &["0"], ("0:a", &["0"]));
+    let offer = test.offer("0:a 1:v", &["0 1"]);
+    test.set_local(SdpType::Offer, &offer).unwrap();
+    let before = test.snapshot();
+    let bad = with(peer_offer("0:a x:v", &["0 x"]), "0", |content| content.transport.ice = None);
+    assert!(test.set_remote(SdpType::Offer, &bad).is_err());
+    assert_eq!(test.snapshot(), before);
+    test.set_remote(SdpType::Offer, &peer_offer("0:a x:v", &["0 x"])).unwrap();
+    assert_eq!(test.map(), "0 x");
+    // The other way round it is an error: who offers looks first.
+    let ours = test.offer("0:a", &["0"]);
+    assert!(test.set_local(SdpType::Offer, &ours).is_err());
+    test.controller.rollback_transports(test.now).unwrap();
+    assert_eq!(test.map(), "0");
+}
+
 /// An ICE restart that was offered is taken back with the offer.
 #[test]
 fn rollback_restores_ice_parameters() {

@@ -1,0 +1,32 @@
+//! What a description of the peer must fulfil before it is applied (RFC 9429 section 5.8.3). Called by the signaling
+//! task; what concerns transports is looked at by the network task. Answers to the `Validate..` functions of
+//! libwebrtc's `pc/sdp_offer_answer.cc`.
+
+use peerstack_jsep::SessionDescription as ParsedDescription;
+
+use crate::shared::State;
+use crate::{RtcError, SdpType};
+
+/// Gives a legacy peer's sections their mids (O12), then refuses what does not hold together or does not continue what
+/// was agreed.
+pub(super) fn complete_and_check(
+    state: &State,
+    sdp_type: SdpType,
+    parsed: &mut ParsedDescription,
+) -> Result<(), RtcError> {
+    let refuse = |error: peerstack_jsep::SessionValidationError| {
+        RtcError::invalid_access(format!("the {} is not usable: {error}", sdp_type.as_str()))
+    };
+    if sdp_type == SdpType::Offer {
+        let before = state.current_remote.as_ref().map(|description| &description.parsed);
+        let ours = state.current_local.as_ref().map(|description| &description.parsed);
+        parsed.fill_in_missing_mids(before);
+        parsed.validate().map_err(refuse)?;
+        before.map_or(Ok(()), |before| parsed.validate_continues(before, ours)).map_err(refuse)
+    } else {
+        let offer = state.pending_local.as_ref().map(|description| &description.parsed);
+        parsed.fill_in_missing_mids(offer);
+        parsed.validate().map_err(refuse)?;
+        offer.map_or(Ok(()), |offer| parsed.validate_answers(offer)).map_err(refuse)
+    }
+}
