@@ -54,7 +54,8 @@ pub struct IceCandidateErrorEvent {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum PeerConnectionEvent {
-    /// An offer should be made.
+    /// An offer should be made: `set_local_description(None)`, and tell the peer. As events wait to be read, an offer
+    /// of the peer may have come meanwhile; then the signalling state is not stable, and this is told again.
     NegotiationNeeded,
     /// A local candidate to signal to the peer.
     IceCandidate(IceCandidateInit),

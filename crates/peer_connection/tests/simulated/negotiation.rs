@@ -525,7 +525,7 @@ async fn candidates_outlive_a_renegotiation() {
     assert_eq!(candidates(b.remote_description()), known);
 }
 
-/// O11, O12, O25, O26, O32: SDP that does not parse is told with its line, one that does not fit with what does not; nothing
+/// O11, O25, O32: SDP that does not parse is told with its line, one that does not fit with what does not; nothing
 /// changes.
 #[tokio::test(start_paused = true)]
 async fn bad_descriptions_change_nothing() {
