@@ -228,7 +228,7 @@ pub(super) fn restore_transceivers(state: &mut State, before: &[Transceiver]) ->
 }
 
 /// Lets go of transceivers that are over and whose section, if they ever had one, is refused (webrtc-pc section
-/// 4.4.1.5, at the end of an exchange).
+/// 4.4.1.5, at the end of an exchange). One without a section has nothing to wait for (O03).
 pub(super) fn forget_stopped(state: &mut State) {
     let State { transceivers, current_local, current_remote, .. } = state;
     let descriptions = [current_local.as_ref(), current_remote.as_ref()];

@@ -2,6 +2,7 @@
 
 use peerstack_jsep::{MediaKind, RtpMediaContentDescription};
 
+use super::apply;
 use crate::rtp_transceiver::TransceiverId;
 use crate::shared::{Description, State, Transceiver};
 use crate::{
@@ -15,6 +16,7 @@ pub(crate) fn update_negotiation_needed(state: &mut State) {
         return;
     }
     state.check_negotiation_needed = false;
+    apply::forget_stopped(state);
     let needed = check_if_negotiation_is_needed(state);
     if needed && !state.negotiation_needed {
         state.events.emit(PeerConnectionEvent::NegotiationNeeded);

@@ -264,6 +264,8 @@ async fn sections_are_added_stopped_and_recycled() {
     let audio = a.add_transceiver(TrackKind::Audio, RtpTransceiverInit::default()).unwrap();
     let never = a.add_transceiver(TrackKind::Audio, RtpTransceiverInit::default()).unwrap();
     never.stop().unwrap();
+    pass(ms(1)).await;
+    assert_eq!((a.transceivers().len(), never.stopped()), (1, true));
     for label in ["one", "two"] {
         let _ = a.create_data_channel(label, DataChannelInit::default()).unwrap();
     }

@@ -226,13 +226,14 @@ fn descriptions_come_in_order() {
     refused(test.controller.rollback_transports(test.now));
     test.set_local(SdpType::Offer, &ours).unwrap();
     test.set_local(SdpType::Offer, &ours).unwrap();
-    refused(test.set_remote(SdpType::Offer, &offer));
     refused(test.set_local(SdpType::Answer, &ours));
     test.set_remote(SdpType::Pranswer, &answer).unwrap();
     test.set_remote(SdpType::Pranswer, &answer).unwrap();
     test.set_remote(SdpType::Answer, &answer).unwrap();
     refused(test.set_remote(SdpType::Answer, &answer));
     test.set_remote(SdpType::Offer, &offer).unwrap();
+    // A remote offer takes ours back, ours takes none back.
+    refused(test.set_local(SdpType::Offer, &ours));
 }
 
 /// O31: a provisional answer connects; the answer may bundle otherwise, and come from another peer.
