@@ -29,12 +29,13 @@ pub(crate) struct Agent {
     /// The next offer of the peer is rolled back once before it is answered.
     pub(crate) hesitate: bool,
     pub(crate) channels: Vec<DataChannel>,
-    pub(crate) offers_sent: usize,
     pub(crate) offers_ignored: usize,
-    pub(crate) negotiations_needed: usize,
+    /// Candidates of descriptions that did not come yet, or never will.
+    early: Vec<IceCandidateInit>,
 }
 
-/// Two sides with a wire between them on which each message takes up to `delay`, in order.
+/// Two sides with a wire between them on which each message takes up to `delay`: descriptions in order, candidates before
+/// or after whatever was sent around them.
 pub(crate) fn agents(
     pcs: [PeerConnection; 2],
     polite: usize,
@@ -43,13 +44,26 @@ pub(crate) fn agents(
 ) -> [Agent; 2] {
     let wire = |random: &mut Random| {
         let (sender, mut sent) = mpsc::unbounded_channel::<Message>();
+        let (in_order, mut descriptions) = mpsc::unbounded_channel();
         let (arrive, arrived) = mpsc::unbounded_channel();
         let mut random = random.fork();
+        let arrive_in_order = arrive.clone();
+        spawn(async move {
+            while let Some((message, delay)) = descriptions.recv().await {
+                pass(delay).await;
+                let _ = arrive_in_order.send(message);
+            }
+        });
         spawn(async move {
             while let Some(message) = sent.recv().await {
-                pass(delay.mul_f64(f64::from(random.u32() % 1_000) / 1_000.0)).await;
-                if arrive.send(message).is_err() {
-                    break;
+                let delay = delay.mul_f64(f64::from(random.u32() % 1_000) / 1_000.0);
+                let arrive = arrive.clone();
+                match message {
+                    Message::Description(_) => drop(in_order.send((message, delay))),
+                    Message::Candidate(_) => spawn(async move {
+                        pass(delay).await;
+                        let _ = arrive.send(message);
+                    }),
                 }
             }
         });
@@ -77,9 +91,8 @@ impl Agent {
             ignored_offer: false,
             hesitate: false,
             channels: Vec::new(),
-            offers_sent: 0,
             offers_ignored: 0,
-            negotiations_needed: 0,
+            early: Vec::new(),
         }
     }
 
@@ -104,10 +117,8 @@ impl Agent {
     async fn on_event(&mut self, event: PeerConnectionEvent) -> Result<(), String> {
         match event {
             PeerConnectionEvent::NegotiationNeeded => {
-                self.negotiations_needed += 1;
                 // Events wait to be read: an offer of the peer may have come meanwhile.
                 if self.pc.signaling_state() == SignalingState::Stable {
-                    self.offers_sent += 1;
                     self.describe().await?;
                 }
             }
@@ -141,14 +152,20 @@ impl Agent {
             self.pc.set_remote_description(SessionDescription::rollback()).await.map_err(failed)?;
             self.pc.set_remote_description(description.clone()).await.map_err(failed)?;
         }
+        for candidate in std::mem::take(&mut self.early) {
+            self.on_candidate(candidate).await?;
+        }
         if is_offer { self.describe().await } else { Ok(()) }
     }
 
     async fn on_candidate(&mut self, candidate: IceCandidateInit) -> Result<(), String> {
-        match self.pc.add_ice_candidate(candidate).await {
+        match self.pc.add_ice_candidate(candidate.clone()).await {
             Ok(()) => Ok(()),
-            // Of an offer that was ignored here, or taken back there before it was sent.
-            Err(error) if self.ignored_offer || error.message.contains("remote description") => Ok(()),
+            // Of an offer that comes later, that was ignored here, or taken back there before it was sent.
+            Err(error) if error.message.contains("remote description") => {
+                self.early.push(candidate);
+                Ok(())
+            }
             Err(error) => Err(format!("candidate: {error}")),
         }
     }

@@ -127,14 +127,14 @@ pub(crate) fn visible(pc: &PeerConnection) -> String {
         .iter()
         .map(|one| (one.mid(), one.kind(), one.direction(), one.current_direction(), one.stopped()))
         .collect();
-    format!(
-        "{:?} {:?} {:?} {:?} {:?} {transceivers:?}",
-        pc.signaling_state(),
+    let descriptions = [
         pc.current_local_description(),
         pc.pending_local_description(),
         pc.current_remote_description(),
         pc.pending_remote_description(),
-    )
+    ];
+    let descriptions = descriptions.map(|one| one.map(|one| format!("{} {}", one.sdp_type, one.sdp)));
+    format!("{:?} {descriptions:?} {transceivers:?}", pc.signaling_state())
 }
 
 /// O13, O14, O19, O34: the table, and that what is refused changes nothing and says why.
