@@ -2,9 +2,9 @@
 
 use peerstack_netsim::{Host, Lab};
 use peerstack_peer_connection::{
-    Configuration, DataChannelInit, IceCandidateInit, MediaStreamTrack, OfferOptions, PeerConnection,
-    PeerConnectionEvent, PeerConnectionEvents, RtcErrorDetail, RtcErrorKind, RtpTransceiverDirection as D,
-    RtpTransceiverInit, SdpType, SessionDescription, SignalingState, TrackKind,
+    Codec, Configuration, DataChannelInit, IceCandidateInit, MediaStreamTrack, OfferOptions, PeerConnection,
+    PeerConnectionEvent, PeerConnectionEvents, RtcError, RtcErrorDetail, RtcErrorKind, RtpPacket,
+    RtpTransceiverDirection as D, RtpTransceiverInit, SdpType, SessionDescription, SignalingState, TrackKind,
 };
 
 use crate::harness::{dependencies, ms, pass, two_hosts};
@@ -581,4 +581,61 @@ async fn bad_descriptions_change_nothing() {
         assert_eq!((error.kind, visible(&a) == before), (RtcErrorKind::InvalidAccessError, true), "{error}");
     }
     a.set_remote_description(SessionDescription::answer(answer)).await.unwrap();
+}
+
+/// R02, R03, R06, O34: what is refused without waiting has the name the specification gives it, says what was wrong, and
+/// changes nothing.
+#[tokio::test(start_paused = true)]
+async fn calls_that_fail_at_once_change_nothing() {
+    let Pair { a, b, _lab, .. } = pair(75);
+    let track = audio();
+    let sender = a.add_track(track.clone(), &["s".to_owned()]).unwrap();
+    let foreign = b.add_track(audio(), &[]).unwrap();
+    let stopped = a.add_transceiver(TrackKind::Video, RtpTransceiverInit::default()).unwrap();
+    stopped.stop().unwrap();
+    pass(ms(1)).await;
+    let kind = |result: Result<(), RtcError>| result.map_err(|error| (error.kind, error.message.len() > 15));
+    use RtcErrorKind::{InvalidAccessError, InvalidModificationError, InvalidStateError, TypeError};
+    let video = || MediaStreamTrack::new(TrackKind::Video);
+    let rtx = |mut codec: Codec| {
+        codec.name = "rtx".to_owned();
+        codec
+    };
+    let codec = {
+        exchange(&a, &b).await;
+        sender.codecs()[0].clone()
+    };
+    let before = (visible(&a), sender.streams(), sender.track());
+    let calls: [(RtcErrorKind, Result<(), RtcError>); 10] = [
+        (InvalidAccessError, a.add_track(track, &[]).map(drop)),
+        (InvalidAccessError, a.remove_track(&foreign)),
+        (TypeError, sender.replace_track(Some(video()))),
+        (InvalidStateError, stopped.set_direction(D::Inactive)),
+        (InvalidStateError, stopped.sender().replace_track(Some(video()))),
+        (InvalidStateError, stopped.sender().set_streams(&[])),
+        (InvalidStateError, stopped.sender().send_rtp(RtpPacket::default())),
+        (InvalidStateError, stopped.set_codec_preferences(Vec::new())),
+        (InvalidModificationError, a.transceivers()[0].set_codec_preferences(vec![rtx(codec)])),
+        (InvalidAccessError, a.send_rtcp("0", vec![1, 2, 3].into())),
+    ];
+    for (index, (wanted, result)) in calls.into_iter().enumerate() {
+        assert_eq!(kind(result), Err((wanted, true)), "call {index}");
+    }
+    assert_eq!((visible(&a), sender.streams(), sender.track()), before);
+    // A stopped one may be stopped again, and its sender be taken away.
+    stopped.stop().unwrap();
+    a.remove_track(&stopped.sender()).unwrap();
+    assert_eq!(visible(&a), before.0);
+
+    a.close();
+    let closed = [
+        a.add_track(audio(), &[]).map(drop),
+        a.remove_track(&sender),
+        sender.replace_track(None),
+        sender.set_streams(&[]),
+        sender.send_rtp(RtpPacket::default()),
+    ];
+    for result in closed {
+        assert_eq!(kind(result), Err((InvalidStateError, true)));
+    }
 }

@@ -146,11 +146,11 @@ async fn run(seed: u64, steps: &[Step]) -> Result<usize, String> {
     let mut random = Random::from_seed(seed);
     let (lab, a, b) = two_hosts(seed, ms(10));
     let policies = [BundlePolicy::Balanced, BundlePolicy::MaxCompat, BundlePolicy::MaxBundle];
-    let configuration = Configuration::new().with_bundle_policy(policies[(seed % 3) as usize]);
-    let make = |host, seed| {
-        PeerConnection::with_dependencies(configuration.clone(), dependencies(&lab, host, seed)).unwrap()
+    let make = |host, seed, policy: u64| {
+        let configuration = Configuration::new().with_bundle_policy(policies[(policy % 3) as usize]);
+        PeerConnection::with_dependencies(configuration, dependencies(&lab, host, seed)).unwrap()
     };
-    let pcs = [make(&a, seed * 2), make(&b, seed * 2 + 1)];
+    let pcs = [make(&a, seed * 2, seed), make(&b, seed * 2 + 1, seed / 3)];
     let handles = pcs.clone();
     let [first, second] = agents(pcs, (seed % 2) as usize, ms(200), &mut random);
     let ((to_first, first_steps), (to_second, second_steps)) =
