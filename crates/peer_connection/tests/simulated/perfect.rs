@@ -116,11 +116,9 @@ impl Agent {
 
     async fn on_event(&mut self, event: PeerConnectionEvent) -> Result<(), String> {
         match event {
-            PeerConnectionEvent::NegotiationNeeded => {
-                // Events wait to be read: an offer of the peer may have come meanwhile.
-                if self.pc.signaling_state() == SignalingState::Stable {
-                    self.describe().await?;
-                }
+            // Events wait to be read: an offer of the peer may have come meanwhile.
+            PeerConnectionEvent::NegotiationNeeded if self.pc.signaling_state() == SignalingState::Stable => {
+                self.describe().await?;
             }
             PeerConnectionEvent::IceCandidate(candidate) => {
                 let _ = self.outbox.send(Message::Candidate(candidate));
