@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use peerstack::{DtlsEngineKind, SrtpEngineKind};
+use peerstack::{DtlsEngineKind, IceServer, SrtpEngineKind};
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -17,6 +17,9 @@ Options:
   --bind ADDRESS        address to listen on for HTTP           [127.0.0.1]
   --port NUMBER         port to listen on for HTTP, 0 for any   [8080]
   --ice-server URL      STUN or TURN server; may be repeated    [none]
+  --ice-username NAME   for the TURN servers                    [none]
+  --ice-credential PWD  for the TURN servers; pages get it too  [none]
+  --relay-only          use the TURN servers' candidates alone
   --max-peers NUMBER    connections at once; beyond it, 503     [32]
   --dtls-engine NAME    dimpl or webrtc-dtls                    [dimpl]
   --srtp-engine NAME    peerstack or webrtc-srtp                [peerstack]
@@ -48,6 +51,9 @@ pub(crate) struct Args {
     pub(crate) bind: IpAddr,
     pub(crate) port: u16,
     pub(crate) ice_servers: Vec<String>,
+    pub(crate) ice_username: String,
+    pub(crate) ice_credential: String,
+    pub(crate) relay_only: bool,
     pub(crate) max_peers: usize,
     pub(crate) dtls_engine: DtlsEngineKind,
     pub(crate) srtp_engine: SrtpEngineKind,
@@ -60,6 +66,9 @@ impl Default for Args {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
             ice_servers: Vec::new(),
+            ice_username: String::new(),
+            ice_credential: String::new(),
+            relay_only: false,
             max_peers: 32,
             dtls_engine: DtlsEngineKind::default(),
             srtp_engine: SrtpEngineKind::default(),
@@ -88,15 +97,19 @@ impl Args {
         attached: Option<String>,
         words: &mut impl Iterator<Item = String>,
     ) -> Result<(), String> {
-        let takes_value = !matches!(flag, "--help" | "-h" | "--self-test");
+        let takes_value = !matches!(flag, "--help" | "-h" | "--self-test" | "--relay-only");
         if !takes_value && let Some(value) = attached {
             return Err(format!("{flag} takes no value, but got {value:?}"));
         }
         match flag {
             "--help" | "-h" => return self.set_mode(Mode::Help),
             "--self-test" => return self.set_mode(Mode::SelfTest),
-            "--bind" | "--port" | "--ice-server" | "--max-peers" | "--dtls-engine" | "--srtp-engine"
-            | "--client" => {}
+            "--relay-only" => {
+                self.relay_only = true;
+                return Ok(());
+            }
+            "--bind" | "--port" | "--ice-server" | "--ice-username" | "--ice-credential" | "--max-peers"
+            | "--dtls-engine" | "--srtp-engine" | "--client" => {}
             _ if flag.starts_with('-') => return Err(format!("there is no flag {flag}")),
             _ => return Err(format!("{flag:?} is no flag; flags begin with --")),
         }
@@ -108,6 +121,8 @@ impl Args {
             "--port" => self.port = number(flag, &value, 0, u64::from(u16::MAX))? as u16,
             "--max-peers" => self.max_peers = number(flag, &value, 1, 100_000)? as usize,
             "--ice-server" => self.ice_servers.push(ice_server(value)?),
+            "--ice-username" => self.ice_username = value,
+            "--ice-credential" => self.ice_credential = value,
             "--dtls-engine" => self.dtls_engine = dtls_engine(&value)?,
             "--srtp-engine" => self.srtp_engine = srtp_engine(&value)?,
             _ => return self.set_mode(Mode::Client(value)),
@@ -124,6 +139,18 @@ impl Args {
             }
             _ => Err("--self-test and --client are each given once, and not together".to_owned()),
         }
+    }
+
+    /// The servers, TURN's with their credentials.
+    pub(crate) fn ice_servers(&self) -> impl Iterator<Item = IceServer> {
+        self.ice_servers.iter().map(|url| {
+            let mut server = IceServer::new(url);
+            if url.starts_with("turn") {
+                server.username = self.ice_username.clone();
+                server.credential = self.ice_credential.clone();
+            }
+            server
+        })
     }
 
     /// Where HTTP is served.
@@ -193,16 +220,29 @@ mod tests {
             bind: "::".parse().unwrap(),
             port: 0,
             ice_servers: vec!["stun:a:1".to_owned(), "turn:b?transport=udp".to_owned()],
+            ice_username: "n".to_owned(),
+            ice_credential: "p=w".to_owned(),
+            relay_only: true,
             max_peers: 7,
             dtls_engine: DtlsEngineKind::WebrtcDtls,
             srtp_engine: SrtpEngineKind::WebrtcSrtp,
         };
         let spaces = "--bind :: --port 0 --ice-server stun:a:1 --ice-server turn:b?transport=udp --max-peers 7 \
+                      --ice-username n --ice-credential p=w --relay-only \
                       --dtls-engine webrtc-dtls --srtp-engine webrtc-srtp --client http://h/offer?a=b";
         assert_eq!(parse(spaces), Ok(expected.clone()));
         let equals = "--bind=[::] --port=0 --ice-server=stun:a:1 --ice-server=turn:b?transport=udp --max-peers=7 \
+                      --ice-username=n --ice-credential=p=w --relay-only \
                       --dtls-engine=webrtc-dtls --srtp-engine=webrtc-srtp --client=http://h/offer?a=b";
         assert_eq!(parse(equals), Ok(expected));
+    }
+
+    #[test]
+    fn credentials_go_to_turn_servers_alone() {
+        let args =
+            parse("--ice-server stun:a --ice-server turns:b --ice-username n --ice-credential p").unwrap();
+        let servers: Vec<_> = args.ice_servers().map(|server| (server.username, server.credential)).collect();
+        assert_eq!(servers, [(String::new(), String::new()), ("n".to_owned(), "p".to_owned())]);
     }
 
     #[test]
@@ -224,6 +264,7 @@ mod tests {
             ("--ice-server http://x", "--ice-server needs a URL such as stun:"),
             ("--dtls-engine openssl", "--dtls-engine is dimpl or webrtc-dtls, not \"openssl\""),
             ("--srtp-engine libsrtp", "--srtp-engine is peerstack or webrtc-srtp, not \"libsrtp\""),
+            ("--relay-only=yes", "--relay-only takes no value"),
             ("--self-test=yes", "--self-test takes no value, but got \"yes\""),
             ("--self-test --client http://x", "not together"),
             ("--client http://x --client http://y", "not together"),
@@ -241,6 +282,9 @@ mod tests {
             assert_eq!(parse(line).unwrap().mode, Mode::Help, "{line}");
         }
         for flag in ["--bind", "--port", "--ice-server", "--max-peers", "--dtls-engine", "--srtp-engine"] {
+            assert!(HELP.contains(flag), "{flag}");
+        }
+        for flag in ["--ice-username", "--ice-credential", "--relay-only"] {
             assert!(HELP.contains(flag), "{flag}");
         }
         assert!(["--self-test", "--client", "--help"].iter().all(|flag| HELP.contains(flag)));

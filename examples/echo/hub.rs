@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use peerstack::base::Random;
 use peerstack::{
-    Configuration, IceCandidateInit, IceServer, PeerConnectionFactory, RtcError, SessionDescription, Settings,
+    Configuration, IceCandidateInit, IceServer, IceTransportPolicy, PeerConnectionFactory, RtcError,
+    SessionDescription, Settings,
 };
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -95,7 +96,7 @@ impl Hub {
 
     /// What the page needs to know before it connects.
     pub(crate) fn config(&self) -> Value {
-        let ice_servers: Vec<_> = self.args.ice_servers.iter().map(|url| json!({ "urls": [url] })).collect();
+        let ice_servers: Vec<_> = self.args.ice_servers().map(for_page).collect();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "iceServers": ice_servers,
@@ -229,9 +230,19 @@ pub(crate) fn configuration(args: &Args) -> Configuration {
     settings.allow_loopback = args.bind.is_loopback();
     settings.dtls_engine = args.dtls_engine;
     settings.srtp_engine = args.srtp_engine;
-    Configuration::new()
-        .with_settings(settings)
-        .with_ice_servers(args.ice_servers.iter().cloned().map(IceServer::new))
+    let mut configuration = Configuration::new().with_settings(settings).with_ice_servers(args.ice_servers());
+    if args.relay_only {
+        configuration.ice_transport_policy = IceTransportPolicy::Relay;
+    }
+    configuration
+}
+
+/// A server as the page's RTCPeerConnection takes it: credentials with TURN only.
+fn for_page(server: IceServer) -> Value {
+    if server.username.is_empty() {
+        return json!({ "urls": server.urls });
+    }
+    json!({ "urls": server.urls, "username": server.username, "credential": server.credential })
 }
 
 #[cfg(test)]
