@@ -326,11 +326,17 @@ fn transport_states() {
     pair.settle();
     assert_eq!((pair.a.channel.state(), pair.b.channel.state()), (Checking, Checking));
     pair.run_for(ms(2000));
+    // The network fails for a while, and then for good.
+    cut(&pair, false);
+    pair.run_for(ms(10_000));
+    cut(&pair, true);
+    pair.run_for(ms(5000));
     cut(&pair, false);
     pair.run_for(ms(60_000));
     pair.a.channel.close(pair.now);
     pair.settle();
-    assert_eq!(pair.a.states(), [Checking, Connected, Disconnected, Failed, Closed]);
+    let states = [Checking, Connected, Disconnected, Connected, Disconnected, Failed, Closed];
+    assert_eq!(pair.a.states(), states);
 
     // Never connected: T07, RFC 8445 section 6.1.2.6.
     let mut pair = Pair::open(9);
