@@ -299,7 +299,7 @@ fn run_matrix(seeds: u64, loss: f64) -> Vec<String> {
     failures.into_inner().unwrap()
 }
 
-/// Section 1 of the behaviours, all 100 cells. I14: also end to end over TURN by TCP and TLS.
+/// N01, N02, N05, N06, N07, N09: all 100 cells. I14: also end to end over TURN by TCP and TLS.
 #[test]
 fn every_cell_connects_by_the_expected_pair() {
     let failures = run_matrix(1, 0.0);
@@ -307,7 +307,7 @@ fn every_cell_connects_by_the_expected_pair() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// The same with 5 % of packets lost, each way, on each host's link.
+/// N01: the same with 5 % of packets lost, each way, on each host's link.
 #[test]
 fn every_cell_connects_under_loss() {
     let seeds =
@@ -318,7 +318,7 @@ fn every_cell_connects_under_loss() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
-/// I11: without a TURN server that gets out, and no way through, the connection fails, within a stated time.
+/// I11, N06: without a TURN server that gets out, and no way through, the connection fails, within a stated time.
 #[test]
 fn no_way_through_ends_in_failed() {
     for accesses in [

@@ -114,7 +114,7 @@ fn bit(index: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// D18: inside the window once, again rejected, older than 1024 rejected.
+    /// D18, T17: inside the window once, again rejected, older than 1024 rejected.
     #[test]
     fn once_within_the_window() {
         let mut window = ReplayWindow::default();

@@ -254,7 +254,7 @@ fn any_address_connections_are_pruned_against_the_selected_one() {
     assert_eq!(bench.pruned(), [1]);
 }
 
-/// C28: nothing is checked without the peer's credentials, nor when failed.
+/// C28: nothing is checked without the peer's credentials.
 #[test]
 fn what_cannot_be_checked_is_not() {
     let mut bench = Bench::new(1);

@@ -304,7 +304,7 @@ fn death_comes_when_nothing_does() {
     assert!(bench.events().contains(&ConnectionEvent::Destroyed(ConnectionId(0))));
 }
 
-/// The second seed's RTT: three parts of the past, one of the new; and stable after six samples.
+/// The second seed's RTT: three parts of the past, one of the new; and stable after six samples (T04).
 #[test]
 fn round_trip_time_is_smoothed() {
     let mut bench = Bench::new();

@@ -60,7 +60,7 @@ fn active_connects_to_passive() {
     );
 }
 
-/// C20: a host that can only connect outward by TCP still connects; in either role.
+/// C20: a host that can only connect outward by TCP still connects; two of them do not.
 #[test]
 fn outward_only() {
     let closed = FirewallPolicy::BlockUdpAndIncomingTcp;
@@ -117,7 +117,7 @@ fn a_broken_connection_is_connected_again() {
     pair.exchange_data();
 }
 
-/// G14: no UDP sockets: TCP candidates only. A factory without TCP: none of them.
+/// G01: host candidates over TCP follow the policy: passive with its port, active with port 9, after those of UDP.
 #[test]
 fn candidates_follow_what_sockets_there_are() {
     let mut pair = walled((FirewallPolicy::AllowAll, active_passive), (FirewallPolicy::AllowAll, active));

@@ -398,8 +398,8 @@ async fn tracks_come_and_go() {
     );
 }
 
-/// J03, J05, O22: restart_ice asks for new credentials until an exchange brought them, whoever offered; a rollback does not
-/// forget it; an offer may ask by itself.
+/// J03, J05, O22, I07: restart_ice asks for new credentials until an exchange brought them, whoever offered; a rollback
+/// does not forget it; an offer may ask by itself.
 #[tokio::test(start_paused = true)]
 async fn ice_restarts() {
     let Pair { a, b, _lab, .. } = pair(71);
@@ -446,8 +446,8 @@ fn candidate(mid: Option<&str>, ufrag: Option<&str>) -> IceCandidateInit {
     }
 }
 
-/// Candidates enter the description of their generation; what is late for a section that is over has no effect, what fits
-/// nothing is refused; an empty one is the end.
+/// I01, I02, I06: candidates enter the description of their generation; what is late for a section that is over has no
+/// effect, what fits nothing is refused; an empty one is the end.
 #[tokio::test(start_paused = true)]
 async fn candidates_find_their_generation() {
     let Pair { a, b, _lab, .. } = pair(72);
@@ -507,7 +507,7 @@ async fn candidates_find_their_generation() {
     assert_eq!(said(&b, "192.0.2.9 5000"), 1);
 }
 
-/// O14: a description that continues another has the candidates known so far.
+/// O14, I01: a description that continues another has the candidates known so far.
 #[tokio::test(start_paused = true)]
 async fn candidates_outlive_a_renegotiation() {
     let Pair { a, b, _lab, .. } = pair(73);
@@ -527,7 +527,7 @@ async fn candidates_outlive_a_renegotiation() {
     assert_eq!(candidates(b.remote_description()), known);
 }
 
-/// O11, O25, O32: SDP that does not parse is told with its line, one that does not fit with what does not; nothing
+/// O11, O25, O32, I04: SDP that does not parse is told with its line, one that does not fit with what does not; nothing
 /// changes.
 #[tokio::test(start_paused = true)]
 async fn bad_descriptions_change_nothing() {

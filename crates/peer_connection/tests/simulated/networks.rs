@@ -20,7 +20,7 @@ fn candidates(events: &mut PeerConnectionEvents) -> Vec<String> {
     .collect()
 }
 
-/// G06: a network that appears is gathered on, without the application's help.
+/// G06, I05: a network that appears is gathered on, without the application's help; each has one candidate.
 #[tokio::test(start_paused = true)]
 async fn a_new_network_is_gathered_on() {
     let (lab, host, _) = two_hosts(21, ms(5));

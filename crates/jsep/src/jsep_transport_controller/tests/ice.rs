@@ -47,7 +47,7 @@ fn the_first_offerer_is_controlling() {
     assert_eq!(test.ice("0").tiebreaker, Some(tiebreaker));
 }
 
-/// J04: a lite peer makes us controlling, whoever offers; we stay controlling afterwards.
+/// J04, I09: a lite peer makes us controlling, whoever offers; we stay controlling afterwards.
 #[test]
 fn a_lite_peer_makes_us_controlling() {
     let mut test = Test::new(BundlePolicy::Balanced);
@@ -87,7 +87,7 @@ fn a_role_conflict_switches_all() {
     assert_eq!(test.role("2"), IceRole::Controlling);
 }
 
-/// I01: local candidates are told with the section that speaks for the transport, and kept.
+/// I01: local candidates are told with the section that speaks for the transport, and kept, until a restart (I06).
 #[test]
 fn local_candidates_are_told_and_kept() {
     let mut test = Test::new(BundlePolicy::Balanced);
@@ -195,6 +195,7 @@ fn candidates_of_a_bundled_section_are_ignored() {
     assert_eq!(test.ice("1").remote_candidates, [candidate(3)]);
 }
 
+/// I05: nothing is gathered before our description is set.
 #[test]
 fn gathering_waits_for_our_parameters() {
     let mut test = Test::new(BundlePolicy::Balanced);

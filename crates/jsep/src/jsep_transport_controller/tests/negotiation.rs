@@ -144,7 +144,7 @@ fn a_remote_restart_is_answered_with_a_restart() {
     assert_eq!(test.ice("0").ice_parameters, third.content("0").unwrap().transport.ice);
 }
 
-/// J03: with max-bundle, and for what joins an established group, an offer says the same of all.
+/// J03, I12: with max-bundle, and for what joins an established group, an offer says the same of all.
 #[test]
 fn sections_of_one_transport_say_the_same() {
     let mut test = Test::new(BundlePolicy::MaxBundle);
@@ -162,7 +162,7 @@ fn sections_of_one_transport_say_the_same() {
     assert_eq!(more.contents[1].transport, more.contents[0].transport);
 }
 
-/// T14, D23: parameters and fingerprints that are absent or wrong are refused, and nothing changes.
+/// T14, D23, I04: parameters and fingerprints that are absent or wrong are refused, and nothing changes.
 #[test]
 fn bad_transport_descriptions_are_refused() {
     type Change = fn(&mut TransportDescription);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::codec::{ABS_SEND_TIME_URI, AUDIO_LEVEL_URI, MID_URI};
 
-/// O02, J01, J03: sections in order, one group, `actpass`, trickle, everything muxed.
+/// O02, J01, J03: sections in order, one group, `actpass`, trickle, everything muxed; T19: the largest message.
 #[test]
 fn a_first_offer() {
     let mut camera = video("1");

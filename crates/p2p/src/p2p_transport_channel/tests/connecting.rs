@@ -6,7 +6,8 @@ use peerstack_netsim::ip;
 use super::harness::*;
 use crate::*;
 
-/// One round trip from the exchange of parameters to writable on both sides, and the order of what is told.
+/// One round trip from the exchange of parameters to writable on both sides, and the order of what is told. S17:
+/// bytes and packets are counted exactly.
 #[test]
 fn two_hosts_connect_in_one_round_trip() {
     let mut pair = Pair::open(1);
@@ -111,7 +112,8 @@ fn a_role_conflict_is_told_once() {
 
 /// C21, C28: the offerer's checks reach the answerer, and the answerer's the offerer, before the answer is
 /// there: answered, paired, and checked at once when the parameters come. C22: the address of what was
-/// learned so is hidden, and the type becomes the signalled one without a new pair.
+/// learned so is hidden, and the type becomes the signalled one without a new pair (C25). S04: both are connected by
+/// such a pair before it is signalled.
 #[test]
 fn checks_that_come_before_the_answer_are_answered() {
     let mut pair = Pair::open(4);
@@ -205,7 +207,7 @@ fn what_cannot_be_paired_is_not() {
 }
 
 /// C31: a browser's `.local` candidate is looked up, then paired; what is not found is tolerated; the policy
-/// `relay` looks nothing up.
+/// `relay` looks nothing up, and without a TURN server makes no ports (G11).
 #[test]
 fn mdns_candidates_are_resolved() {
     let local = |candidate: &Candidate, name: &str| {
@@ -298,8 +300,8 @@ fn sending_says_why_not() {
     assert_eq!(pair.a.channel.connections().count(), 0);
 }
 
-/// Data from an address that was signalled but on which no check passed is dropped; so is what comes by a
-/// socket or from an address that is not known.
+/// S17: data from an address that was signalled but on which no check passed is dropped and counted; so is what
+/// comes by a socket or from an address that is not known.
 #[test]
 fn data_counts_only_after_a_check() {
     let mut pair = Pair::open(8);
@@ -323,8 +325,7 @@ fn data_counts_only_after_a_check() {
     assert_eq!((discarded.unknown, discarded.malformed), (2, 2));
 }
 
-/// S01: without a nomination the controlled side mirrors where data comes in; and every nomination mode of
-/// the peer is accepted.
+/// Every nomination mode of the peer is accepted.
 #[test]
 fn every_nomination_mode_connects() {
     for mode in [NominationMode::Regular, NominationMode::Aggressive, NominationMode::SemiAggressive] {

@@ -102,7 +102,7 @@ fn candidates_as_in_the_log_of_the_design() {
     assert_eq!(gathering, [(ms(0), IceGatheringState::Gathering), (ms(20), IceGatheringState::Complete)]);
 }
 
-/// G19: without a NAT the server-reflexive candidate would be the host's: dropped, one port only.
+/// G19, N04: without a NAT the server-reflexive candidate would be the host's: dropped, one port only.
 #[test]
 fn a_public_host_has_no_server_reflexive_candidate() {
     let lab = Lab::new(1, origin());
@@ -119,7 +119,8 @@ fn a_public_host_has_no_server_reflexive_candidate() {
     assert_eq!(pair.a.socket_ids().len(), 1);
 }
 
-/// G15, T01, I13: an unreachable server: completes after its time-out, error 701 with its URL.
+/// G15, T01, I13: an unreachable server: completes after its time-out, error 701 with its URL; G30: the other
+/// server is not held up.
 #[test]
 fn an_unreachable_server_ends_in_701() {
     let (mut pair, stun) = Home::new().gather(|config| {
@@ -215,7 +216,8 @@ fn an_error_of_a_server_is_told() {
     assert_eq!(pair.a.channel.gathering_state(), IceGatheringState::Complete);
 }
 
-/// G16: `relay` uses no UDP port; host only; server-reflexive only hides the host's address.
+/// G16, G13: `relay` tells nothing here; host only; server-reflexive only hides the host's address; it completes even
+/// if nothing is let through.
 #[test]
 fn filters() {
     let filtered = |filter: CandidateFilter| {
@@ -261,8 +263,8 @@ fn failing_sockets_end_gathering_empty() {
     assert_eq!(pair.a.outbox.len(), 1);
 }
 
-/// G06, G26: an interface that comes up while the session runs is gathered on; not once it was stopped by a
-/// strong pair.
+/// G06, G26, G40: an interface that comes up while the session runs is gathered on, with a local preference of
+/// its own (G25); not once it was stopped by a strong pair.
 #[test]
 fn new_interfaces_are_gathered_on_until_connected() {
     let mut pair = Pair::open(1);
@@ -324,7 +326,8 @@ fn continual_gathering_follows_the_interfaces() {
     pair.exchange_data();
 }
 
-/// T12: every five minutes networks that carry no connection are gathered on again.
+/// T12: every five minutes networks that carry no connection are gathered on again; G39: under the new user
+/// fragment after a restart.
 #[test]
 fn failed_networks_are_gathered_on_again() {
     let lab = Lab::new(1, origin());
@@ -388,7 +391,8 @@ fn turn_servers_are_told_to_be_unsupported() {
     assert_eq!(pair.a.channel.gathering_state(), IceGatheringState::Complete);
 }
 
-/// The transitions of the gathering state, a restart included.
+/// The transitions of the gathering state, a restart included; I12: the same parameters gather once. S21: a port
+/// of an older generation goes when it has no connections.
 #[test]
 fn gathering_states() {
     let mut pair = Pair::open(1);

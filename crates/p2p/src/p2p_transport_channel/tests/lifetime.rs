@@ -136,7 +136,7 @@ fn cheap_networks_are_selected() {
     assert_eq!(pair.a.channel.network_route().map(|route| route.adapter_type), Some(AdapterType::Wifi));
 }
 
-/// S11, S18: our interface dies: within a second or so of the loss of receiving the other carries packets.
+/// S11, S18, S16: our interface dies: within a second or so of the loss of receiving the other carries packets.
 #[test]
 fn an_interface_dies_and_the_other_takes_over() {
     for kill_a in [true, false] {
@@ -189,7 +189,7 @@ fn a_short_outage_causes_no_switch() {
 }
 
 /// Its network is gone from the list: its ports make no new connections, the peer is not told (G38), and the
-/// reserve takes over.
+/// reserve takes over; its port goes with its connections (S21).
 #[test]
 fn a_network_that_is_gone_is_left() {
     let mut pair = two_homed(4);
@@ -356,7 +356,8 @@ fn transport_states() {
     assert_eq!(pair.a.states(), [Checking, Failed, Checking, Connected]);
 }
 
-/// The connecting (checking) state of the original design lasts while a network has several active pairs.
+/// S09: the connecting (checking) state of the original design lasts while a network has several active pairs; S05,
+/// T08: the worse one is pruned, and deleted.
 #[test]
 fn legacy_state_counts_pairs_of_a_network() {
     let mut pair = Pair::open(10);

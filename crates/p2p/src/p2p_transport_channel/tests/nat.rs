@@ -72,8 +72,8 @@ fn expected(site: Site) -> CandidateType {
     }
 }
 
-/// Every cell of the matrix that needs no relay connects within a second or two and settles on the expected
-/// pair; those that do need one do not connect (PORT: rank sums below 5).
+/// N01, N05, N07: every cell of the matrix that needs no relay connects within a second or two and settles on the
+/// expected pair; those that do need one do not connect (N08: rank sums below 5).
 #[test]
 fn nat_matrix_without_relays() {
     for a in SITES {

@@ -157,7 +157,7 @@ fn a_wrong_fingerprint_is_not_answered() {
 }
 
 /// C04: 420 lists exactly the unknown comprehension-required attributes; optional ones are ignored, whatever
-/// browsers add; an indication with such an attribute is ignored.
+/// browsers add.
 #[test]
 fn unknown_attributes() {
     let mut wire = Wire::new();
@@ -231,7 +231,7 @@ fn role_conflicts_by_hand() {
 }
 
 /// C25: the right password under another ufrag from a known address is refused, until that ufrag is of a newer
-/// generation.
+/// generation. C16: the pair that was there is replaced.
 #[test]
 fn another_ufrag_from_the_same_address() {
     let mut wire = Wire::new();
@@ -312,7 +312,7 @@ fn pairs_and_candidates_are_bounded() {
     assert_eq!(names.a.resolutions.len(), p2p_constants::MAX_PENDING_RESOLUTIONS);
 }
 
-/// C12: a lite peer never checks; we control, nominate only what works, and connect.
+/// C12, C11: a lite peer never checks; we control, nominate only what works, and connect.
 #[test]
 fn a_lite_peer_is_checked_and_nominated() {
     let mut wire = Wire::new();

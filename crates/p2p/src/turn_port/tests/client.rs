@@ -236,7 +236,7 @@ fn refreshes_are_in_time() {
     }
 }
 
-/// U07, U09: CreatePermission with the connection, ChannelBind with the first data, channels from 0x4000.
+/// U07, U09: CreatePermission with the connection, ChannelBind with the first data, channels from 0x4000 (T13).
 #[test]
 fn permissions_come_first_and_channels_with_data() {
     let mut bench = Bench::new();
@@ -269,7 +269,7 @@ fn permissions_come_first_and_channels_with_data() {
     assert_eq!(bench.receive(&[0x40, 1, 0, 1, 0]), TurnPacket::Consumed, "another channel");
 }
 
-/// Data indications count for peers with a permission alone.
+/// U07: data indications count for peers with a permission alone.
 #[test]
 fn data_of_strangers_is_dropped() {
     let mut bench = Bench::new();
@@ -318,7 +318,7 @@ fn other_packets_are_not_mine() {
     assert_eq!(bench.receive(&[0; 20]), TurnPacket::NotMine);
 }
 
-/// An allocation that comes after gathering was ended is given back.
+/// U11: an allocation that comes after gathering was ended is given back.
 #[test]
 fn a_late_allocation_is_released() {
     let mut bench = Bench::new();

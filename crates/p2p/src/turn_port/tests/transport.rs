@@ -70,7 +70,7 @@ fn types(peer: &Peer) -> Vec<CandidateType> {
     peer.outbox.iter().map(|candidate| candidate.candidate_type).collect()
 }
 
-/// U01, G01, G20, G33: host, server-reflexive (of the TURN server) and relay on one socket; the relay
+/// U01, G01, G19, G20, G33: host, server-reflexive (of the TURN server) and relay on one socket; the relay
 /// candidate's related address is the mapped one, its URL names transport and port.
 #[test]
 fn host_srflx_and_relay_share_a_socket() {
@@ -107,7 +107,7 @@ fn relay_only_tells_relays_only() {
     assert_eq!(server.allocations().len(), 2);
 }
 
-/// Section 1 of the behaviours, symmetric and symmetric: one relay, the other side seen as peer-reflexive.
+/// N06: symmetric and symmetric: one relay, the other side seen as peer-reflexive.
 /// Data goes by a channel after the first packets.
 #[test]
 fn symmetric_nats_connect_by_a_relay() {
@@ -303,7 +303,7 @@ fn an_allocation_mismatch_takes_another_socket() {
     assert_eq!(server.allocations().len(), 2);
 }
 
-/// U07, U08: without a permission nothing reaches the peer: the pair fails, and is not deleted at once.
+/// U07, U08: without a permission nothing reaches the peer: the pair fails.
 #[test]
 fn a_refused_permission_fails_the_pair() {
     let (mut pair, server) = pair(relay_only, relay_only);
@@ -467,7 +467,7 @@ fn streams(url: &'static str) -> impl Fn(&mut P2PTransportChannelConfig) + Copy 
     }
 }
 
-/// U01: over TCP and TLS; the URL, the relay protocol and the priority tell.
+/// U01: over TCP and TLS; the URL, the relay protocol and the priority tell. U11: released on close.
 #[test]
 fn relays_over_streams() {
     for (url, shown, protocol, preference) in [
