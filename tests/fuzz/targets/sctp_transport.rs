@@ -17,6 +17,8 @@ use peerstack_sctp::{
 const COMMON_HEADER: usize = 12;
 /// The buffer that SctpTransportConfig gives, and a message on its way.
 const MAX_UNREAD: usize = 9 << 20;
+/// Far below what an association waits before it gives a peer up.
+const MAX_SILENCE: Duration = Duration::from_secs(5);
 
 /// Both ends; the fuzzer stands between them and speaks in the name of either.
 struct Pair {
@@ -29,6 +31,9 @@ struct Pair {
     /// The TSN each used last.
     tsns: [u32; 2],
     channels: Vec<DataChannelId>,
+    /// How long nothing was carried.
+    silent: Duration,
+    /// Something was made up, or kept from arriving for long: an association may end.
     forged: bool,
 }
 
@@ -42,6 +47,7 @@ fuzz_target!(|data: &[u8]| {
         tags: [0; 2],
         tsns: [0; 2],
         channels: Vec::new(),
+        silent: Duration::ZERO,
         forged: false,
     };
     pair.ends[0].start(pair.now, 5000, 5000, 262_144, DtlsRole::Client).unwrap();
@@ -123,10 +129,15 @@ impl Pair {
             }
         }
         self.now += Duration::from_millis(1);
+        self.silent = Duration::ZERO;
     }
 
     fn wait(&mut self, steps: u64) {
-        self.now += Duration::from_millis(steps * steps);
+        let time = Duration::from_millis(steps * steps);
+        self.now += time;
+        // Nothing is carried meanwhile: an end that hears nothing for long rightly gives up.
+        self.silent += time;
+        self.forged |= self.silent > MAX_SILENCE;
         for end in 0..2 {
             self.ends[end].handle_timeout(self.now);
             self.drain(end);
