@@ -28,6 +28,6 @@ fuzz_target!(|text: &str| {
     let _ = (description.validate_local(), description.validate_answers(&again));
     if valid.is_ok() {
         assert_eq!(again.validate(), Ok(()), "written and read again it is as valid");
-        assert!(again.validate_continues(&again).is_ok(), "every description continues itself");
+        assert!(again.validate_continues(&again, None).is_ok(), "every description continues itself");
     }
 });
