@@ -39,6 +39,9 @@ pub enum SessionValidationError {
         /// What is wrong.
         problem: String,
     },
+    /// An m-section of data channels that is not rejected names no SCTP port (RFC 8841 section 5.1).
+    #[error("the m-section {0:?} of data channels has SCTP port 0")]
+    NoSctpPort(String),
     /// Sections are not those of the description before (O32, O25) or of the offer.
     #[error("{0}")]
     SectionsDiffer(String),
@@ -57,6 +60,12 @@ impl SessionDescription {
             }
             if !mids.insert(content.mid.as_str()) {
                 return Err(SessionValidationError::DuplicateMid(content.mid.clone()));
+            }
+            if let MediaContentDescription::Sctp(sctp) = &content.description
+                && sctp.sctp_port == 0
+                && !content.rejected
+            {
+                return Err(SessionValidationError::NoSctpPort(content.mid.clone()));
             }
             if let MediaContentDescription::Rtp(rtp) = &content.description {
                 if has_several_tracks(rtp) {
@@ -224,6 +233,17 @@ mod tests {
         let (offer, answer) =
             (parse(test_sdp::CHROMIUM_OFFER).unwrap(), parse(test_sdp::FIREFOX_ANSWER).unwrap());
         assert_eq!(answer.validate_answers(&offer), Ok(()));
+    }
+
+    /// An offer without an SCTP port could not be answered.
+    #[test]
+    fn data_channels_have_a_port() {
+        let data = |port: u16| {
+            let media = "UDP/DTLS/SCTP webrtc-datachannel\na=mid:0\na=sctp-port:0\n";
+            parse(&format!("{HEAD}m=application {port} {media}")).unwrap()
+        };
+        assert_eq!(data(9).validate(), Err(SessionValidationError::NoSctpPort("0".to_owned())));
+        assert_eq!(data(0).validate(), Ok(()), "rejected");
     }
 
     /// O12: mids are there and unique.
