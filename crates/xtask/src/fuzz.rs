@@ -18,8 +18,8 @@ pub(crate) const SECONDS: u64 = 20;
 /// The largest input; libFuzzer's own bounds on one input's time and on memory.
 const LIMITS: [&str; 3] = ["-max_len=4096", "-timeout=20", "-rss_limit_mb=1500"];
 const CORPORA: &str = "PEERSTACK_CORPORA";
-/// Lines of the log of a target that failed.
-const SHOWN: usize = 60;
+/// Lines of the log of a target that failed: so many from the panic on, and so many at the end.
+const SHOWN: usize = 30;
 
 /// The command by itself.
 pub(crate) fn command(context: &Context, seconds: u64, targets: &[String]) -> ExitCode {
@@ -141,10 +141,32 @@ fn finish(mut running: Running<'_>) -> Result<bool, String> {
         say(&format!("  {:<28}{done}", running.name));
         return Ok(true);
     }
-    let lines: Vec<&str> = log.lines().collect();
-    let tail = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
-    say(&format!("  {:<28}FAILED, {status}\n{}", running.name, tail.join("\n")));
+    say(&format!("  {:<28}FAILED, {status}\n{}", running.name, told(&log).join("\n")));
+    if let Some(input) = log.lines().rev().find_map(|line| line.split_once("Test unit written to "))
+        && let Ok(bytes) = fs::read(input.1.trim())
+    {
+        // Whoever reads this may not have the machine any more.
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        say(&format!("  the input in hex, {} bytes: {hex}", bytes.len()));
+    }
     Ok(false)
+}
+
+/// What the log of a failed target says of the cause: from the panic on, without the frames of a backtrace that are
+/// not ours; the input comes last.
+fn told(log: &str) -> Vec<&str> {
+    let lines: Vec<&str> = log.lines().collect();
+    let cause =
+        lines.iter().position(|line| line.contains("panicked at") || line.starts_with("==")).unwrap_or(0);
+    let foreign = |line: &&&str| {
+        let (line, at) = (line.trim_start(), "at ");
+        line.strip_prefix(at)
+            .is_some_and(|path| !path.starts_with("./crates") && !path.starts_with("./tests"))
+            || line.split_once(": ").is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+    };
+    let cause: Vec<&str> = lines.iter().skip(cause).filter(|line| !foreign(line)).copied().collect();
+    let (head, tail) = cause.split_at(cause.len().min(SHOWN));
+    head.iter().chain(tail.iter().skip(tail.len().saturating_sub(SHOWN))).copied().collect()
 }
 
 /// The names of the `[[bin]]` entries.
@@ -175,6 +197,20 @@ fn read(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_failure_the_panic_and_our_frames_are_told() {
+        let log = "INFO: Seed: 1\n#2 INITED\nthread 'x' panicked at targets/a.rs:1:2:\nwhy\nstack backtrace:\n  \
+                   0: rust_begin_unwind\n      at /rustc/1/library/std/src/panicking.rs:1:2\n  \
+                   1: ours\n      at ./crates/base/src/lib.rs:3:4\nSUMMARY: libFuzzer: deadly signal";
+        let told = told(log);
+        assert_eq!(told.first().copied(), Some("thread 'x' panicked at targets/a.rs:1:2:"));
+        assert!(told.iter().any(|line| line.contains("./crates/base")) && told.contains(&"why"));
+        assert!(
+            !told.iter().any(|line| line.contains("/rustc/"))
+                && told.last() == Some(&"SUMMARY: libFuzzer: deadly signal")
+        );
+    }
 
     #[test]
     fn targets_and_their_corpora_are_read() {
