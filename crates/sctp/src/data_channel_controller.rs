@@ -48,8 +48,10 @@ pub(crate) struct DataChannelController {
     role: Option<DtlsRole>,
     connected: bool,
     next_id: u64,
-    /// Channels with something to send, in turn.
-    sendable: VecDeque<DataChannelId>,
+    /// Channels with something to send, the next first (see [`SctpDataChannel::virtual_time`]).
+    sendable: BTreeSet<(u64, DataChannelId)>,
+    /// When, by the clock of bytes and priorities, the channel that sent last had its turn.
+    virtual_time: u64,
     /// Channels whose `buffered_amount` is not 0.
     watched: BTreeSet<DataChannelId>,
     /// Channels whose reset is still to be asked for.
@@ -61,6 +63,8 @@ pub(crate) struct DataChannelController {
     orphan_bytes: usize,
     events: VecDeque<DataChannelEvent>,
     undrained: usize,
+    /// Bytes that left here and that the application has not taken yet.
+    backlog: usize,
     /// DCEP messages and PPIDs that make no sense.
     pub(crate) ignored: u64,
     /// A channel that was full has room again.
@@ -77,7 +81,8 @@ impl DataChannelController {
             role: None,
             connected: false,
             next_id: 0,
-            sendable: VecDeque::new(),
+            sendable: BTreeSet::new(),
+            virtual_time: 0,
             watched: BTreeSet::new(),
             closing: BTreeSet::new(),
             resets: 0,
@@ -87,13 +92,32 @@ impl DataChannelController {
             orphan_bytes: 0,
             events: VecDeque::new(),
             undrained: 0,
+            backlog: 0,
             ignored: 0,
             room: false,
         }
     }
 
+    /// The DTLS role is known, and with it which identifiers are ours: channels that wait get theirs, in the order
+    /// of their creation (W3C webrtc-pc section 4.4.1.5, the role of the SCTP transport).
     pub(crate) fn set_role(&mut self, role: DtlsRole) {
         self.role = Some(role);
+        for id in self.channels.keys().copied().collect::<Vec<_>>() {
+            let Some(channel) = self.channels.get_mut(&id).filter(|channel| channel.sid.is_none()) else {
+                continue;
+            };
+            let Some(sid) = self.sids.allocate(role) else {
+                let limit = self.sids.limit();
+                self.fail(id, DataChannelError::NoStream { limit });
+                continue;
+            };
+            (channel.sid, channel.init.id) = (Some(sid), Some(sid));
+            self.by_sid.insert(sid, id);
+        }
+    }
+
+    pub(crate) fn role(&self) -> Option<DtlsRole> {
+        self.role
     }
 
     pub(crate) fn channel(&self, id: DataChannelId) -> Option<&SctpDataChannel> {
@@ -193,13 +217,10 @@ impl DataChannelController {
     }
 
     fn enqueue_dcep(&mut self, id: DataChannelId, message: &DcepMessage) {
-        if let Some(channel) = self.channels.get_mut(&id) {
-            if channel.queue.is_empty() {
-                self.sendable.push_back(id);
-            }
-            let payload = message.write();
-            channel.enqueue(QueuedMessage { ppid: ppid::DCEP, payload, counts: 0, deadline: None });
-        }
+        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let payload = message.write();
+        channel.enqueue(QueuedMessage { ppid: ppid::DCEP, payload, counts: 0, deadline: None });
+        self.schedule(id);
     }
 
     // Sending.
@@ -232,31 +253,41 @@ impl DataChannelController {
         }
         let deadline = channel.deadline(now);
         let (ppid, payload) = kind.to_wire(data);
-        if channel.queue.is_empty() {
-            self.sendable.push_back(id);
-        }
         channel.enqueue(QueuedMessage { ppid, payload, counts: len, deadline });
         channel.stats.messages_sent += 1;
         channel.stats.bytes_sent += len as u64;
         self.watched.insert(id);
+        self.schedule(id);
         Ok(())
     }
 
-    /// Gives the association messages, one channel after the other, while it has little; then asks for the
-    /// resets that are due. Returns whether it gave any.
+    /// Gives a channel whose first message was queued its place. One that had nothing to send gains nothing by it.
+    fn schedule(&mut self, id: DataChannelId) {
+        if let Some(channel) = self.channels.get_mut(&id)
+            && channel.queue.len() == 1
+        {
+            channel.virtual_time = channel.virtual_time.max(self.virtual_time);
+            self.sendable.insert((channel.virtual_time, id));
+        }
+    }
+
+    /// Gives the association messages while it has little, the channels sharing what there is by their priorities
+    /// (RFC 8831 section 6.4); then asks for the resets that are due. Returns whether it gave any.
     pub(crate) fn feed<A: SctpAssociation>(&mut self, now: Instant, association: &mut A) -> bool {
         let mut fed = false;
         if !self.connected {
             return fed;
         }
         while association.total_unsent() < FEED
-            && let Some(id) = self.sendable.pop_front()
+            && let Some((virtual_time, id)) = self.sendable.pop_first()
         {
             let Some(channel) = self.channels.get_mut(&id) else { continue };
             let Some(sid) = channel.sid else { continue };
             let Some((message, options)) = channel.dequeue(now) else { continue };
+            self.virtual_time = self.virtual_time.max(virtual_time);
+            channel.virtual_time = virtual_time.saturating_add(channel.cost(message.payload.len()));
             if !channel.queue.is_empty() {
-                self.sendable.push_back(id);
+                self.sendable.insert((channel.virtual_time, id));
             }
             match association.send(sid, message.ppid, message.payload, &options) {
                 Ok(()) => fed = true,
@@ -297,7 +328,7 @@ impl DataChannelController {
 
     /// Reads while the application keeps up: what is not read closes the peer's window.
     pub(crate) fn read<A: SctpAssociation>(&mut self, association: &mut A) {
-        while self.undrained < self.limits.undrained
+        while self.held() < self.limits.undrained
             && let Some(sid) = self.next_readable()
         {
             self.last_read = sid;
@@ -308,6 +339,24 @@ impl DataChannelController {
                 }
             }
         }
+        self.update_admission(association);
+    }
+
+    /// What was read and is not taken yet, here or above.
+    pub(crate) fn held(&self) -> usize {
+        self.undrained + self.backlog
+    }
+
+    /// What was handed out and not taken: together with what waits here it is bounded.
+    pub(crate) fn set_backlog(&mut self, bytes: usize) {
+        self.backlog = bytes;
+    }
+
+    /// The window holds back what is not read. What a peer sends and then resets the stream of is read whatever
+    /// waits, or the identifier would never be free; so that it cannot send without end that way nothing is
+    /// accepted once a whole window more is held.
+    fn update_admission<A: SctpAssociation>(&self, association: &mut A) {
+        association.set_accepting_data(self.held() < self.limits.undrained + self.limits.unread_at_reset);
     }
 
     fn next_readable(&self) -> Option<u16> {
@@ -464,7 +513,7 @@ impl DataChannelController {
 
     /// Whether messages could be read that were left because too much waited.
     pub(crate) fn wants_read(&self) -> bool {
-        self.undrained < self.limits.undrained && self.next_readable().is_some()
+        self.held() < self.limits.undrained && self.next_readable().is_some()
     }
 
     // Closing.
@@ -519,16 +568,18 @@ impl DataChannelController {
 
     /// The peer closed: what it sent before is handed out, whatever else waits; ours is no use any more.
     pub(crate) fn on_incoming_reset<A: SctpAssociation>(&mut self, association: &mut A, sid: u16) {
-        let hard_limit = self.limits.undrained + self.limits.unread_at_reset;
+        // No more than a window can come behind the point where nothing is accepted any more.
+        let hard_limit = self.limits.undrained + 2 * self.limits.unread_at_reset;
         let mut lost = 0;
         while let Some(message) = association.read(sid) {
-            if self.undrained < hard_limit {
+            if self.held() < hard_limit {
                 self.on_message(association, sid, message);
             } else {
                 lost += message.payload.len();
             }
         }
         self.readable.remove(&sid);
+        self.update_admission(association);
         let Some(&id) = self.by_sid.get(&sid) else {
             self.forget_orphans(sid);
             return;

@@ -114,8 +114,11 @@ pub enum SctpCloseReason {
     #[error("closed here")]
     Local,
     /// The peer sent ABORT.
-    #[error("the peer aborted the association")]
-    PeerAborted,
+    #[error("the peer aborted the association{}", cause_text(*cause_code))]
+    PeerAborted {
+        /// The first error cause it gave (RFC 9260 section 3.3.10; 12 is its user's wish), if any.
+        cause_code: Option<u16>,
+    },
     /// The peer shut it down.
     #[error("the peer shut the association down")]
     PeerShutdown,
@@ -131,6 +134,20 @@ pub enum SctpCloseReason {
     /// The transport below is closed or failed.
     #[error("the transport below is closed")]
     TransportClosed,
+}
+
+impl SctpCloseReason {
+    /// The cause code the peer gave (W3C `RTCError.sctpCauseCode`).
+    pub fn cause_code(&self) -> Option<u16> {
+        match self {
+            Self::PeerAborted { cause_code } => *cause_code,
+            _ => None,
+        }
+    }
+}
+
+fn cause_text(cause_code: Option<u16>) -> String {
+    cause_code.map(|code| format!(", cause {code}")).unwrap_or_default()
 }
 
 /// What an association tells its transport.
@@ -261,6 +278,10 @@ pub trait SctpAssociation: Sized + fmt::Debug {
 
     /// The same for all streams together; may be more than there is, never less.
     fn total_unsent(&self) -> usize;
+
+    /// While it does not accept data, DATA chunks are as good as lost: not stored, not acknowledged, and therefore
+    /// sent again. For what the window cannot hold back: messages of streams that the peer resets leave it unread.
+    fn set_accepting_data(&mut self, accepting: bool);
 
     /// Ends the association with an ABORT, which [`poll_transmit`](Self::poll_transmit) gives out; then nothing
     /// more.

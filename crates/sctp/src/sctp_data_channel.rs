@@ -377,6 +377,9 @@ pub(crate) struct QueuedMessage {
     pub(crate) deadline: Option<Instant>,
 }
 
+/// What a message takes of a channel's share beside its bytes.
+const MESSAGE_COST: usize = 32;
+
 /// A channel.
 pub(crate) struct SctpDataChannel {
     pub(crate) init: DataChannelInit,
@@ -396,6 +399,9 @@ pub(crate) struct SctpDataChannel {
     /// Parts of a message in the deprecated form.
     pub(crate) partial: Option<BytesMut>,
     pub(crate) reset_sent: bool,
+    /// Grows with each byte sent, the slower the higher the priority: who has the smallest is next. (Weighted fair
+    /// queueing; libwebrtc's `net/dcsctp/tx/stream_scheduler.h` keeps the same clock.)
+    pub(crate) virtual_time: u64,
     pub(crate) stats: DataChannelStats,
 }
 
@@ -414,6 +420,7 @@ impl SctpDataChannel {
             paused: false,
             partial: None,
             reset_sent: false,
+            virtual_time: 0,
             stats: DataChannelStats::default(),
         }
     }
@@ -422,6 +429,11 @@ impl SctpDataChannel {
         self.queued += message.counts;
         self.buffered += message.counts;
         self.queue.push_back(message);
+    }
+
+    /// What a message of so many bytes adds to [`virtual_time`](Self::virtual_time).
+    pub(crate) fn cost(&self, len: usize) -> u64 {
+        ((len + MESSAGE_COST) as u64).saturating_mul(1 << 16) / u64::from(self.init.priority.max(1))
     }
 
     /// Takes the next message whose time is not up.

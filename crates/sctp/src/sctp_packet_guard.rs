@@ -91,6 +91,8 @@ pub(crate) struct PacketGuard {
     pending_reset: Option<(u32, Vec<u16>)>,
     /// PPIDs that the association does not hand out, by stream.
     odd_ppids: BTreeMap<u16, u32>,
+    /// DATA is taken out whatever it says: there is no room for it.
+    pub(crate) refuses_data: bool,
     /// An ERROR chunk to send: a chunk was not known and asked to be reported (section 3.2).
     pub(crate) report: Option<Vec<u8>>,
 }
@@ -109,6 +111,7 @@ impl PacketGuard {
             epoch: 0,
             pending_reset: None,
             odd_ppids: BTreeMap::new(),
+            refuses_data: false,
             report: None,
         }
     }
@@ -190,7 +193,7 @@ impl PacketGuard {
 
     fn judge(&mut self, chunk: &ChunkRef<'_>, in_packet: usize) -> Verdict {
         let keep = match chunk.kind {
-            chunk_type::DATA => chunk.data().is_some_and(|data| self.judge_data(&data)),
+            chunk_type::DATA => !self.refuses_data && chunk.data().is_some_and(|data| self.judge_data(&data)),
             chunk_type::SACK => self.judge_sack(chunk),
             chunk_type::FORWARD_TSN => self.judge_forward_tsn(chunk),
             chunk_type::RECONFIG => self.judge_reconfig(chunk),

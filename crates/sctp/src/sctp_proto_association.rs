@@ -12,24 +12,29 @@
 //! - the peer is told when the window opens again; bytes that were never sent are counted; the round trip
 //!   time is measured.
 
+mod handshake;
+mod packets;
+mod streams;
+mod timers;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sctp_proto::{
-    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
-    PayloadProtocolIdentifier, ReliabilityType, ServerConfig, StreamEvent, TransportConfig,
+    Association, AssociationHandle, DatagramEvent, Endpoint, Event, PayloadProtocolIdentifier,
+    ReliabilityType, StreamEvent,
 };
 
 use crate::sctp_association::{
     AssociationConfig, AssociationError, AssociationEvent, AssociationInit, AssociationMessage,
     AssociationOpening, AssociationStats, SctpAssociation, SctpCloseReason, SendOptions,
 };
-use crate::sctp_packet::{self, ChunkRef, CommonHeader, InitHeader, chunk_type, tsn_after};
+use crate::sctp_packet::{self, CommonHeader, chunk_type};
 use crate::sctp_packet_guard::{Admission, PacketGuard};
+use handshake::{new_endpoint, transport_config};
 
 /// There is no address below DTLS; the crate asks for one that is not port 0.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 5000);
@@ -98,126 +103,7 @@ impl fmt::Debug for SctpProtoAssociation {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-fn transport_config(config: &AssociationConfig) -> TransportConfig {
-    TransportConfig::default()
-        .with_max_receive_buffer_size(config.receive_buffer)
-        .with_max_send_message_size(u32::MAX)
-        .with_max_receive_message_size(config.max_receive_message_size)
-        .with_max_num_outbound_streams(config.max_streams)
-        .with_max_num_inbound_streams(config.max_streams)
-        .with_rto_initial_ms(millis(config.rto_initial))
-        .with_rto_min_ms(millis(config.rto_min))
-        .with_rto_max_ms(millis(config.rto_max))
-        .with_max_init_retransmits(config.max_init_retransmits.map(usize::from))
-        // DATA is never given up: whether the path is dead is for ICE's consent to say (RFC 7675).
-        .with_max_data_retransmits(None)
-        .with_local_port(config.local_port)
-        .with_remote_port(config.remote_port)
-}
-
-fn new_endpoint(config: &AssociationConfig) -> Endpoint {
-    let mut endpoint = EndpointConfig::new();
-    let payload = config.max_packet_size.saturating_sub(DATA_OVERHEAD).clamp(256, 16_384) / 4 * 4;
-    endpoint.max_payload_size(payload as u32);
-    let mut server = ServerConfig::default();
-    server.transport = Arc::new(transport_config(config));
-    Endpoint::new(Arc::new(endpoint), Some(Arc::new(server)))
-}
-
-fn init_of(chunk: &[u8]) -> Option<InitHeader> {
-    ChunkRef { kind: *chunk.first()?, flags: *chunk.get(1)?, bytes: chunk }
-        .init()
-        .filter(|_| chunk.first() == Some(&chunk_type::INIT))
-}
-
 impl SctpProtoAssociation {
-    fn connect(&mut self, now: Instant, init: Option<(Bytes, Bytes)>) -> Result<(), AssociationError> {
-        let mut client = ClientConfig::default();
-        client.transport = Arc::new(transport_config(&self.config));
-        if let Some((local, remote)) = init {
-            let no_init = |which: &str| AssociationError::Config(format!("the {which} INIT is none"));
-            let ours = init_of(&local).ok_or_else(|| no_init("local"))?;
-            let theirs = init_of(&remote).ok_or_else(|| no_init("remote"))?;
-            self.guard.local_tag = Some(ours.initiate_tag);
-            self.guard.highest_sent = Some(ours.initial_tsn.wrapping_sub(1));
-            self.learn_peer(&theirs);
-            self.header = Some(CommonHeader {
-                source_port: self.config.local_port,
-                destination_port: self.config.remote_port,
-                verification_tag: theirs.initiate_tag,
-            });
-            client = client.with_snap(local, remote);
-        }
-        let (handle, association) = self
-            .endpoint
-            .connect(client, PEER)
-            .map_err(|error| AssociationError::Config(error.to_string()))?;
-        // The crate took the system's time for this one deadline.
-        self.deadline =
-            association.poll_timeout().map(|theirs| Deadline { theirs, ours: now + self.config.rto_initial });
-        self.handle = handle;
-        self.association = Some(association);
-        self.phase = Phase::Connecting(false);
-        self.collect_events();
-        Ok(())
-    }
-
-    fn learn_peer(&mut self, init: &InitHeader) {
-        self.guard.set_peer_initial_tsn(init.initial_tsn);
-        self.max_streams = self.config.max_streams.min(init.inbound_streams).min(init.outbound_streams);
-    }
-
-    /// An INIT: section 5.2.1 when both begin at once, 5.2.2 when one comes late.
-    fn receive_init(&mut self, now: Instant, packet: &[u8], init: &InitHeader) {
-        let take = match self.phase {
-            Phase::Waiting(_) => true,
-            // Both began. A peer that keeps to section 5.2.1 answers ours whatever we do; two of our kind must
-            // not both give way or both insist, so the DTLS client's wins. (Not the larger tag's: tags are
-            // random, and no two runs would be alike.)
-            Phase::Connecting(false) => self.opening == AssociationOpening::Passive,
-            Phase::Connecting(true) => false,
-            Phase::Accepting(tag) if tag == init.initiate_tag => {
-                self.feed(now, Bytes::copy_from_slice(packet));
-                return;
-            }
-            Phase::Accepting(_) => true,
-            // A late copy, or a peer that began anew, which in WebRTC comes with a new DTLS association.
-            Phase::Established | Phase::Closed => false,
-        };
-        if !take {
-            self.stats.refused += 1;
-            return;
-        }
-        self.accept(now, packet, init);
-    }
-
-    fn accept(&mut self, now: Instant, packet: &[u8], init: &InitHeader) {
-        let mut endpoint = new_endpoint(&self.config);
-        let answer = endpoint.handle(now, PEER, None, None, Bytes::copy_from_slice(packet));
-        let Some((handle, DatagramEvent::NewAssociation(mut association))) = answer else {
-            self.stats.refused += 1;
-            return;
-        };
-        // An INIT that breaks section 3.3.2 is not answered: then nothing happened.
-        let Some(transmit) = association.poll_transmit(now) else {
-            self.stats.refused += 1;
-            return;
-        };
-        self.guard = PacketGuard::new(self.config.max_streams, self.config.receive_buffer);
-        self.learn_peer(init);
-        self.endpoint = endpoint;
-        self.handle = handle;
-        self.association = Some(association);
-        self.phase = Phase::Accepting(init.initiate_tag);
-        self.deadline = None;
-        self.out.clear();
-        self.queue(now, transmit.payload);
-    }
-
     fn feed(&mut self, now: Instant, packet: Bytes) {
         let Some(association) = &mut self.association else { return };
         if let Some((handle, DatagramEvent::AssociationEvent(event))) =
@@ -290,48 +176,6 @@ impl SctpProtoAssociation {
         }
     }
 
-    /// A stream that the peer reset while messages wait unread holds the reset, and new data behind it, until
-    /// they are read. They are taken out here, and an incomplete rest is given up.
-    fn finish_resets(&mut self) {
-        for sid in self.resetting.clone() {
-            if !self.is_retiring(sid) {
-                continue;
-            }
-            while let Some(message) = self.read_association(sid) {
-                self.leftover.entry(sid).or_default().push_back(message);
-            }
-            if self.is_retiring(sid)
-                && let Some(Ok(mut stream)) =
-                    self.association.as_mut().map(|association| association.stream(sid))
-            {
-                let _ = stream.stop();
-            }
-            self.collect_events();
-        }
-    }
-
-    /// Readable, but closed for writing by no call of ours.
-    fn is_retiring(&mut self, sid: u16) -> bool {
-        matches!(
-            self.association.as_mut().map(|association| association.stream(sid)),
-            Some(Ok(stream)) if stream.is_readable() && !stream.is_writable()
-        )
-    }
-
-    fn read_association(&mut self, sid: u16) -> Option<AssociationMessage> {
-        let mut stream = self.association.as_mut()?.stream(sid).ok()?;
-        let mut message = stream.read_sctp().ok()??;
-        let (len, chunks) = (message.len(), message.chunks.len());
-        let ppid = match message.ppi {
-            PayloadProtocolIdentifier::Unknown => self.guard.odd_ppid(sid),
-            known => known as u32,
-        };
-        self.guard.on_read(sid, chunks);
-        self.freed += len;
-        let payload = message.next(len).map(|chunk| chunk.bytes).unwrap_or_default();
-        Some(AssociationMessage { ppid, payload })
-    }
-
     /// Asks the association for all it has to send, once.
     fn pump(&mut self, now: Instant) {
         if let Some(report) = self.guard.report.take()
@@ -347,145 +191,6 @@ impl SctpProtoAssociation {
         }
         self.collect_events();
         self.rearm(now);
-    }
-
-    fn queue(&mut self, now: Instant, payload: Payload) {
-        let Payload::RawEncode(packets) = payload else { return };
-        let mut out = std::mem::take(&mut self.out);
-        for packet in packets {
-            self.on_egress(now, &packet);
-            sctp_packet::fit(packet, self.config.max_packet_size, |packet| out.push_back(packet));
-        }
-        self.out = out;
-    }
-
-    /// Learns from what is sent: tags, TSNs, what was told to the peer, what left the queue.
-    fn on_egress(&mut self, now: Instant, packet: &[u8]) {
-        let (Some(header), Some(chunks)) = (CommonHeader::parse(packet), sctp_packet::chunks(packet)) else {
-            return;
-        };
-        if header.verification_tag != 0 {
-            self.header = Some(header);
-        }
-        for chunk in chunks {
-            if let Some(data) = chunk.data() {
-                self.on_data_sent(now, &data);
-            } else if let Some((cumulative, window)) = chunk.sack() {
-                self.guard.on_sack_sent(cumulative, window);
-                self.freed = 0;
-            } else if let Some(init) = chunk.init() {
-                self.guard.local_tag = Some(init.initiate_tag);
-                self.guard.highest_sent = Some(init.initial_tsn.wrapping_sub(1));
-            } else if chunk.kind == chunk_type::COOKIE_ECHO && self.phase == Phase::Connecting(false) {
-                self.phase = Phase::Connecting(true);
-            } else if chunk.kind == chunk_type::FORWARD_TSN
-                && let Some(to) = sctp_packet::u32_at(chunk.bytes, 4)
-                && self.guard.highest_sent.is_none_or(|highest| tsn_after(to, highest))
-            {
-                self.guard.highest_sent = Some(to);
-            }
-        }
-    }
-
-    fn on_data_sent(&mut self, now: Instant, data: &sctp_packet::DataHeader) {
-        if self.guard.highest_sent.is_some_and(|highest| !tsn_after(data.tsn, highest)) {
-            self.stats.retransmissions += 1;
-            if self.rtt_probe.is_some_and(|(tsn, _)| tsn == data.tsn) {
-                // Karn: whether the first or the second was acknowledged cannot be told (section 6.3.1 C5).
-                self.rtt_probe = None;
-            }
-            return;
-        }
-        self.guard.highest_sent = Some(data.tsn);
-        self.rtt_probe.get_or_insert((data.tsn, now));
-        if !NOT_USER_BYTES.contains(&data.ppid)
-            && let Some(unsent) = self.unsent.get_mut(&data.sid)
-        {
-            let sent = data.len.min(*unsent);
-            *unsent -= sent;
-            self.total_unsent = self.total_unsent.saturating_sub(sent);
-        }
-    }
-
-    fn on_sack_received(&mut self, now: Instant, cumulative: u32, window: u32) {
-        self.stats.receiver_window = Some(window);
-        if let Some((tsn, sent)) = self.rtt_probe
-            && !tsn_after(tsn, cumulative)
-        {
-            let measured = now.saturating_duration_since(sent);
-            self.stats.rtt = Some(self.stats.rtt.map_or(measured, |rtt| (rtt * 7 + measured) / 8));
-            self.rtt_probe = None;
-        }
-    }
-
-    /// Section 6.2: a receiver whose window opened again says so, or the peer waits for its own timer.
-    fn offer_window(&mut self, now: Instant) {
-        let quarter = (self.config.receive_buffer / 4) as usize;
-        if self.phase != Phase::Established
-            || self.freed < quarter
-            || self.guard.advertised_window >= self.config.receive_buffer / 2
-        {
-            return;
-        }
-        let (Some(received), Some(tag)) = (self.guard.acknowledged(), self.guard.local_tag) else { return };
-        let header = CommonHeader {
-            source_port: self.config.remote_port,
-            destination_port: self.config.local_port,
-            verification_tag: tag,
-        };
-        self.freed = 0;
-        self.feed(now, sctp_packet::duplicate_data(header, received));
-    }
-
-    fn our_deadline(&self) -> Option<Instant> {
-        let theirs = self.association.as_ref()?.poll_timeout()?;
-        match self.deadline {
-            Some(deadline) if deadline.theirs == theirs => Some(deadline.ours),
-            _ => Some(theirs),
-        }
-    }
-
-    /// Translates a deadline that is new.
-    fn rearm(&mut self, now: Instant) {
-        let Some(association) = &self.association else { return };
-        let theirs = association.poll_timeout();
-        if self.deadline.map(|deadline| deadline.theirs) == theirs {
-            return;
-        }
-        let latest = self.longest_wait(association).map(|wait| now + wait);
-        self.deadline = theirs
-            .zip(latest)
-            .and_then(|(theirs, latest)| (theirs > latest).then_some(Deadline { theirs, ours: latest }));
-    }
-
-    /// How far ahead a deadline may lie.
-    fn longest_wait(&self, association: &Association) -> Option<Duration> {
-        match self.phase {
-            Phase::Established => Some(self.config.max_backoff.max(association.rtt())),
-            Phase::Connecting(_) => Some(self.config.max_init_backoff.max(self.config.rto_initial)),
-            Phase::Waiting(_) | Phase::Accepting(_) | Phase::Closed => None,
-        }
-    }
-
-    /// Lets the next timer expire, whatever the crate thinks of the time.
-    fn expire(&mut self, now: Instant) {
-        let Some(association) = &mut self.association else { return };
-        let Some(theirs) = association.poll_timeout() else { return };
-        let at = theirs.max(now);
-        association.handle_timeout(at);
-        // What was armed just now counts from `at`.
-        self.deadline = association
-            .poll_timeout()
-            .filter(|_| at > now)
-            .map(|theirs| Deadline { theirs, ours: now + theirs.saturating_duration_since(at) });
-        if let Some(association) = &self.association
-            && let Some(wait) = self.longest_wait(association)
-            && let Some(theirs) = association.poll_timeout()
-        {
-            let ours = self.deadline.map_or(theirs, |deadline| deadline.ours);
-            self.deadline = Some(Deadline { theirs, ours: ours.min(now + wait) });
-        }
-        self.collect_events();
     }
 
     fn stream_error(sid: u16, reason: impl ToString) -> AssociationError {
@@ -719,6 +424,10 @@ impl SctpAssociation for SctpProtoAssociation {
         self.total_unsent
     }
 
+    fn set_accepting_data(&mut self, accepting: bool) {
+        self.guard.refuses_data = !accepting;
+    }
+
     fn abort(&mut self) {
         self.out.clear();
         if let Some(header) = self.header
@@ -732,38 +441,5 @@ impl SctpAssociation for SctpProtoAssociation {
 
     fn stats(&self) -> AssociationStats {
         AssociationStats { rto: self.association.as_ref().map(Association::rtt), ..self.stats }
-    }
-}
-
-impl SctpProtoAssociation {
-    /// Learns from what the peer sends, after it was judged.
-    fn observe(&mut self, now: Instant, packet: &[u8]) {
-        for chunk in sctp_packet::chunks(packet).unwrap_or_default() {
-            match chunk.kind {
-                chunk_type::INIT_ACK if self.phase == Phase::Connecting(false) => {
-                    if let Some(init) = chunk.init() {
-                        self.learn_peer(&init);
-                    }
-                }
-                chunk_type::SACK => {
-                    if let Some((cumulative, window)) = chunk.sack() {
-                        self.on_sack_received(now, cumulative, window);
-                    }
-                }
-                chunk_type::ABORT => self.end = Some(SctpCloseReason::PeerAborted),
-                chunk_type::SHUTDOWN => self.end = Some(SctpCloseReason::PeerShutdown),
-                chunk_type::RECONFIG => {
-                    if let Some(sids) = PacketGuard::reset_streams(packet) {
-                        self.resetting = if sids.is_empty() {
-                            self.association.as_ref().map(Association::stream_ids).unwrap_or_default()
-                        } else {
-                            sids
-                        };
-                        self.resetting.sort_unstable();
-                    }
-                }
-                _ => {}
-            }
-        }
     }
 }

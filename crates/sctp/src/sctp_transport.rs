@@ -63,8 +63,8 @@ pub struct SctpTransportConfig {
     pub max_send_message_size: usize,
     /// Bytes that may wait in one channel; more is a typed error (libwebrtc `MaxSendQueueSize`).
     pub max_send_queue: usize,
-    /// Bytes of received messages that may wait to be polled; beyond that the association is not read and the
-    /// peer's window closes.
+    /// Bytes of received messages that may wait to be polled, or, having been polled, for the application
+    /// ([`SctpTransport::set_backlog`]); beyond that the association is not read and the peer's window closes.
     pub max_undrained: usize,
 }
 
@@ -446,6 +446,21 @@ impl<A: SctpAssociation> SctpTransport<A> {
         (self.state == SctpTransportState::Connected).then(|| self.channels.max_streams())
     }
 
+    /// Our DTLS role, once started: it says which stream identifiers are ours (RFC 8832 section 6).
+    pub fn dtls_role(&self) -> Option<DtlsRole> {
+        self.channels.role()
+    }
+
+    /// Tells how many bytes of messages left by [`poll_event`](Self::poll_event) and wait for the application still.
+    /// They count like what waits here: all channels together hold no more than `max_undrained` and what was in
+    /// flight, and the peer is held back by its window.
+    pub fn set_backlog(&mut self, now: Instant, bytes: usize) {
+        self.channels.set_backlog(bytes);
+        if self.channels.wants_read() {
+            self.process(now);
+        }
+    }
+
     /// Numbers.
     pub fn stats(&self) -> SctpTransportStats {
         SctpTransportStats {
@@ -586,6 +601,9 @@ impl<A: SctpAssociation> SctpTransport<A> {
     }
 }
 
+#[cfg(test)]
+#[path = "sctp_transport_flow_tests.rs"]
+mod flow_tests;
 #[cfg(test)]
 #[path = "hostile_tests.rs"]
 mod hostile_tests;

@@ -259,7 +259,8 @@ fn a_closed_transport_is_silent() {
     pair.run_for(ms(120_000));
     assert_eq!(pair.sent[0], before + 1);
     assert!(pair.peers[0].saw(&DataChannelEvent::Closed { id: a }));
-    let error = crate::DataChannelError::AssociationClosed(SctpCloseReason::PeerAborted);
+    let error =
+        crate::DataChannelError::AssociationClosed(SctpCloseReason::PeerAborted { cause_code: Some(12) });
     assert!(pair.peers[1].saw(&DataChannelEvent::Error { id: b, error }));
     assert!(pair.peers[1].saw(&DataChannelEvent::Closed { id: b }));
     assert_eq!(pair.peers[1].sctp.state(), SctpTransportState::Closed);
