@@ -72,6 +72,7 @@ impl BundleManager {
         match sdp_type {
             SdpType::Offer => {
                 check_offered_groups(&description.bundle_groups, &self.groups)?;
+                check_no_group_is_gone(description, &self.groups)?;
                 next.groups = self.groups_of_offer(description);
                 next.offered.clone_from(&next.groups);
             }
@@ -181,6 +182,24 @@ fn check_offered_groups(new: &[ContentGroup], existing: &[ContentGroup]) -> Resu
             if merged || split {
                 return Err(JsepError::bundle(format!("the offer moves the mid {mid:?} to another group")));
             }
+        }
+    }
+    Ok(())
+}
+
+/// What shares a transport goes on sharing it: an offer without the group could not be answered, since an answer may
+/// neither add a group that was not offered nor take an m-section out of one in force (RFC 9143 section 7.3).
+fn check_no_group_is_gone(
+    description: &SessionDescription,
+    existing: &[ContentGroup],
+) -> Result<(), JsepError> {
+    let grouped = |mid: &String| description.bundle_group_of(mid).is_some();
+    let alive = |mid: &&String| description.content(mid).is_some_and(|content| !content.rejected);
+    for group in existing.iter().filter(|group| !group.mids.iter().any(grouped)) {
+        if let Some(mid) = group.mids.iter().find(alive) {
+            return Err(JsepError::bundle(format!(
+                "the offer has no BUNDLE group for the mid {mid:?}, which is in one already"
+            )));
         }
     }
     Ok(())

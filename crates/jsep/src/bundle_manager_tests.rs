@@ -213,3 +213,16 @@ fn a_provisional_answer_binds_nobody() {
     let last = answer(&provisional, SdpType::Answer, "2 0").unwrap();
     assert_eq!(groups(&last), ["2 0"]);
 }
+
+/// Found by fuzzing: such an offer was taken, and no answer to it could be.
+#[test]
+fn an_offer_without_the_established_group_is_refused_at_once() {
+    for policy in [BundlePolicy::Balanced, BundlePolicy::MaxCompat, BundlePolicy::MaxBundle] {
+        let grouped = description("0 1", &["0 1"]);
+        let manager = established(policy, &grouped, &grouped).unwrap();
+        assert!(offer(&manager, &description("0 1", &[])).is_err(), "{policy:?}");
+        assert!(offer(&manager, &description("0 1x", &[])).is_err(), "{policy:?}: one is alive");
+        assert!(offer(&manager, &description("0x 1x", &[])).is_ok(), "{policy:?}: all is over");
+        assert!(offer(&manager, &description("0 1", &["0"])).is_ok(), "{policy:?}: one leaves it");
+    }
+}
