@@ -131,6 +131,10 @@ pub struct StreamOptions {
     pub tls: Option<String>,
     /// Whether it goes by the proxy for which the factory is configured, if it is.
     pub proxy: bool,
+    /// The server's name, if it was given by one: what a proxy is asked for instead of the address (RFC 9110
+    /// section 9.3.6). The address is then not looked up, and may be unspecified, where
+    /// [`PacketSocketFactory::resolves_names`] says so.
+    pub host: Option<String>,
 }
 
 /// Makes sockets (libwebrtc `PacketSocketFactory`).
@@ -170,6 +174,18 @@ pub trait PacketSocketFactory: Send + Debug {
     ) -> io::Result<Box<dyn AsyncStreamSocket>> {
         let _ = (local, options);
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether streams with [`StreamOptions::proxy`] are opened by a proxy, which looks names up itself.
+    fn resolves_names(&self) -> bool {
+        false
+    }
+
+    /// The address of this family that packets to the public network leave from, if there is one (libwebrtc
+    /// `DefaultLocalAddressProvider`): what a port bound to the "any" address says it has.
+    fn default_local_address(&mut self, ipv4: bool) -> Option<IpAddr> {
+        let _ = ipv4;
+        None
     }
 }
 

@@ -527,6 +527,14 @@ impl PacketSocketFactory for HostSocketFactory {
     ) -> io::Result<Box<dyn AsyncStreamSocket>> {
         Ok(Box::new(self.host.connect_from(local, options.remote)?))
     }
+
+    /// That of the first interface that is up, by which packets without another way leave.
+    fn default_local_address(&mut self, ipv4: bool) -> Option<IpAddr> {
+        self.host.with(|host| {
+            let up = host.interfaces.iter().filter(|interface| interface.up);
+            up.flat_map(|interface| interface.ips.iter().copied()).find(|ip| ip.is_ipv4() == ipv4)
+        })
+    }
 }
 
 /// See [`Host::network_manager`].

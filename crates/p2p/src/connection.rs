@@ -5,7 +5,7 @@
 mod ping;
 mod stats;
 
-pub(crate) use ping::{PingOptions, PingOutcome};
+pub(crate) use ping::{PingOptions, PingOutcome, announce_goog_ping, announces_goog_ping};
 pub use stats::ConnectionStats;
 
 use std::net::SocketAddr;
@@ -111,6 +111,13 @@ pub struct Connection {
     rtt_samples: u32,
     pings_since_last_response: Vec<SentPing>,
     requests: StunRequestManager<ping::PingContext>,
+    /// Whether the peer said that it speaks GOOG_PING, once it was asked (C13).
+    remote_support_goog_ping: Option<bool>,
+    cached_stun_binding: Option<ping::PingContents>,
+    /// Our side is a lite one: the peer's checks stand for ours (RFC 8445 section 2.5).
+    pub(crate) lite: bool,
+    /// Both sides are lite: nobody checks, and the pair is taken as it was signalled (RFC 8445 section 8.2).
+    unchecked: bool,
     /// Spreads consent checks over 0.8 to 1.2 of their interval (RFC 7675 section 5.1), in thousandths.
     pub(crate) interval_thousandths: u32,
     pub(crate) stats: ConnectionStats,
@@ -172,6 +179,10 @@ impl Connection {
             rtt_samples: 0,
             pings_since_last_response: Vec::new(),
             requests: StunRequestManager::new(),
+            remote_support_goog_ping: None,
+            cached_stun_binding: None,
+            lite: false,
+            unchecked: false,
             interval_thousandths: 1000,
             stats: ConnectionStats::default(),
         }
@@ -334,7 +345,7 @@ impl Connection {
 
     /// Whether anything authenticated ever came in here.
     pub fn authenticated(&self) -> bool {
-        self.last_ping_received.is_some() || self.last_ping_response_received.is_some()
+        self.unchecked || self.last_ping_received.is_some() || self.last_ping_response_received.is_some()
     }
 
     /// Enough round trips measured, and no check waiting for longer than two of them (T04).
@@ -348,7 +359,9 @@ impl Connection {
 
     /// Whether the peer's consent to be sent to has run out (RFC 7675 section 5.1).
     pub fn consent_expired(&self, now: Instant) -> bool {
-        self.last_ping_response_received.is_some_and(|at| now >= at + CONSENT_TIMEOUT)
+        // A lite agent sends no checks: while the peer checks it consents.
+        let consented = if self.lite { self.last_ping_received } else { self.last_ping_response_received };
+        consented.is_some_and(|at| now >= at + CONSENT_TIMEOUT)
     }
 
     /// Relayed on both sides, or on ours with a peer seen through its packets: may be taken for writable
@@ -385,7 +398,13 @@ impl Connection {
             (Some(sent), Some(response)) => sent < response,
             _ => false,
         };
-        let lately = self.last_received().is_some_and(|at| now <= at + config.receiving_timeout);
+        // Checks of a peer that has connected are seconds apart, and a lite agent gets no answers in between.
+        let timeout = if self.lite {
+            config.receiving_timeout.max(config.ice_inactive_timeout)
+        } else {
+            config.receiving_timeout
+        };
+        let lately = self.last_received().is_some_and(|at| now <= at + timeout);
         let receiving = answered || lately;
         if receiving != self.receiving {
             self.receiving = receiving;
@@ -444,6 +463,11 @@ impl Connection {
                 events.emit(ConnectionEvent::Nominated(self.id));
             }
         }
+        if self.lite && self.remote_nomination > 0 {
+            // The peer nominates what it has checked: that is our valid pair (RFC 8445 section 7.3.2).
+            self.set_write_state(WriteState::Writable, events);
+            self.state = IceCandidatePairState::Succeeded;
+        }
         if let Some(info) = message.goog_network_info() {
             let cost = info.network_cost.min(999);
             self.remote.network_id = info.network_id;
@@ -487,6 +511,36 @@ impl Connection {
         self.state = IceCandidatePairState::Succeeded;
     }
 
+    /// Takes the pair as it was signalled: neither side checks.
+    pub(crate) fn take_unchecked(&mut self, events: &mut EventSource<ConnectionEvent>) {
+        self.unchecked = true;
+        self.set_write_state(WriteState::Writable, events);
+        self.state = IceCandidatePairState::Succeeded;
+    }
+
+    /// Lets time pass for a pair of a lite agent, which the peer's checks alone keep alive.
+    fn update_write_state_as_lite(
+        &mut self,
+        now: Instant,
+        config: &IceConfig,
+        events: &mut EventSource<ConnectionEvent>,
+    ) {
+        let silent = now.saturating_duration_since(self.last_ping_received.unwrap_or(self.time_created));
+        match self.write_state {
+            _ if self.unchecked => {}
+            WriteState::Writable | WriteState::WriteUnreliable if silent >= CONSENT_TIMEOUT => {
+                self.set_write_state(WriteState::WriteTimeout, events);
+            }
+            WriteState::Writable if silent > config.ice_inactive_timeout => {
+                self.set_write_state(WriteState::WriteUnreliable, events);
+            }
+            WriteState::WriteInit if silent > config.ice_inactive_timeout => {
+                self.set_write_state(WriteState::WriteTimeout, events);
+            }
+            _ => {}
+        }
+    }
+
     /// Lets time pass: write state, receiving, death (T05 to T08).
     pub(crate) fn update_state(
         &mut self,
@@ -494,6 +548,9 @@ impl Connection {
         config: &IceConfig,
         events: &mut EventSource<ConnectionEvent>,
     ) {
+        if self.lite {
+            self.update_write_state_as_lite(now, config, events);
+        }
         self.requests.handle_timeout(now);
         while self.requests.poll_timed_out().is_some() {}
         let rtt = (2 * self.rtt).clamp(MINIMUM_RTT, MAXIMUM_RTT);
@@ -534,6 +591,9 @@ impl Connection {
 
     /// Whether it is to be removed (T08).
     fn dead(&self, now: Instant, config: &IceConfig) -> bool {
+        if self.unchecked {
+            return false;
+        }
         let timeout = config.dead_connection_timeout;
         if let Some(received) = self.last_received() {
             if now <= received + timeout {

@@ -74,6 +74,14 @@ pub struct IceConfig {
     pub gather_after_connected: bool,
     /// Acknowledges checks of the peer inside our own checks (C30).
     pub piggyback_ice_check_acknowledgement: bool,
+    /// Gathers what the candidate filter hides too, so that a wider filter tells it at once (G17). Without it a
+    /// wider filter counts from the next ICE restart, as W3C's `setConfiguration` has it.
+    pub surface_ice_candidates_on_ice_transport_type_changed: bool,
+    /// Tells the peer that we understand GOOG_PING (C13).
+    pub announce_goog_ping: bool,
+    /// Sends GOOG_PING, a check of 32 bytes, where a whole check would say what the last answered one said, to
+    /// peers that announced it (C13). Off by default, as in libwebrtc: its signature has 32 bits only.
+    pub enable_goog_ping: bool,
 }
 
 impl Default for IceConfig {
@@ -100,6 +108,9 @@ impl Default for IceConfig {
             regather_on_failed_networks_interval: constants::REGATHER_ON_FAILED_NETWORKS_INTERVAL,
             gather_after_connected: false,
             piggyback_ice_check_acknowledgement: false,
+            surface_ice_candidates_on_ice_transport_type_changed: false,
+            announce_goog_ping: true,
+            enable_goog_ping: false,
         }
     }
 }

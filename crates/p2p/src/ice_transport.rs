@@ -268,6 +268,12 @@ pub trait IceTransport {
     /// The peer's ufrag and password; new ones start a new remote generation.
     fn set_remote_ice_parameters(&mut self, now: Instant, parameters: IceParameters);
 
+    /// The parameters of what was gathered ahead of any description, until that is taken by
+    /// [`maybe_start_gathering`](Self::maybe_start_gathering): the first description says these.
+    fn pooled_ice_parameters(&self) -> Option<IceParameters> {
+        None
+    }
+
     /// Whether the peer is a lite agent.
     fn set_remote_ice_mode(&mut self, mode: IceMode);
 

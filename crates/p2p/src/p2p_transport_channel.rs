@@ -26,9 +26,10 @@ use crate::connection::{Connection, ConnectionEvent, ConnectionId, WriteState};
 use crate::p2p_constants::{MAX_UNAUTHENTICATED_ERRORS_PER_SECOND, PING_BURST};
 use crate::port::PortId;
 use crate::{
-    BasicIceController, Candidate, CandidatePair, DiscardedPackets, IceConfig, IceController,
-    IceGatheringState, IceMode, IceParameters, IceRole, IceSwitchReason, IceTransport, IceTransportEvent,
-    IceTransportState, NetworkRoute, PortAllocatorConfig, PortAllocatorSessionEvent,
+    BasicIceController, Candidate, CandidateFilter, CandidatePair, DiscardedPackets, IceConfig,
+    IceController, IceGatheringState, IceMode, IceParameters, IceRole, IceSwitchReason, IceTransport,
+    IceTransportEvent, IceTransportState, NetworkRoute, PortAllocatorConfig, PortAllocatorSessionEvent,
+    TcpCandidatePolicy,
 };
 use remote_candidates::{PendingResolution, RemoteCandidate};
 
@@ -49,6 +50,9 @@ pub struct P2PTransportChannelConfig {
     pub networks: Vec<Network>,
     /// Our role until [`IceTransport::set_ice_role`] says otherwise.
     pub role: IceRole,
+    /// Whether we are a lite agent (RFC 8445 section 2.5): host candidates alone, no checks of our own, and the
+    /// peer nominates. For hosts that can be reached at their addresses.
+    pub ice_mode: IceMode,
 }
 
 impl P2PTransportChannelConfig {
@@ -66,6 +70,7 @@ impl P2PTransportChannelConfig {
             packet_socket_factory,
             networks,
             role: IceRole::Controlled,
+            ice_mode: IceMode::Full,
         }
     }
 }
@@ -75,6 +80,8 @@ impl P2PTransportChannelConfig {
 struct Session {
     session: BasicPortAllocatorSession,
     events: EventReceiver<PortAllocatorSessionEvent>,
+    /// Gathers ahead of a description; what it tells waits.
+    pooled: bool,
 }
 
 /// An ICE transport.
@@ -91,6 +98,8 @@ pub struct P2PTransportChannel {
     /// One for each remote generation.
     remote_ice_parameters: Vec<IceParameters>,
     remote_ice_mode: IceMode,
+    /// Ours.
+    ice_mode: IceMode,
 
     allocator: BasicPortAllocator,
     /// The newest is the last one.
@@ -159,8 +168,9 @@ impl P2PTransportChannel {
             ice_parameters: None,
             remote_ice_parameters: Vec::new(),
             remote_ice_mode: IceMode::Full,
+            ice_mode: config.ice_mode,
             allocator: BasicPortAllocator::new(
-                config.port_allocator,
+                for_mode(config.ice_mode, config.port_allocator),
                 config.networks,
                 config.packet_socket_factory,
             ),
@@ -223,9 +233,21 @@ impl P2PTransportChannel {
     }
 
     /// Servers, filters and limits for the next session of gathering, which begins with an ICE restart
-    /// (W3C `setConfiguration`).
+    /// (W3C `setConfiguration`). Only the candidate filter counts at once, and only where
+    /// [`IceConfig::surface_ice_candidates_on_ice_transport_type_changed`] says so; what it tells then is emitted
+    /// by the next [`process`](IceTransport::process).
     pub fn set_port_allocator_config(&mut self, config: PortAllocatorConfig) {
-        self.allocator.config = config;
+        self.allocator.config = for_mode(self.ice_mode, config);
+        if self.config.surface_ice_candidates_on_ice_transport_type_changed
+            && let Some(last) = self.sessions.last_mut().filter(|last| !last.pooled)
+        {
+            last.session.set_candidate_filter(self.allocator.config.candidate_filter);
+        }
+    }
+
+    /// The servers, filters and limits of gathering.
+    pub fn port_allocator_config(&self) -> &PortAllocatorConfig {
+        &self.allocator.config
     }
 
     /// The networks changed: new ones are gathered on while gathering has not stopped, ports of lost ones
@@ -276,7 +298,7 @@ impl P2PTransportChannel {
     /// Drains the events of sessions; whether there were any.
     fn drain_session_events(&mut self, now: Instant) -> bool {
         let mut drained = Vec::new();
-        for (index, session) in self.sessions.iter_mut().enumerate() {
+        for (index, session) in self.sessions.iter_mut().enumerate().filter(|(_, session)| !session.pooled) {
             while let Some(event) = session.events.try_next() {
                 drained.push((index, event));
             }
@@ -584,6 +606,10 @@ impl IceTransport for P2PTransportChannel {
         self.resolutions.retain(|_, pending| pending.candidate.address != candidate.address);
     }
 
+    fn pooled_ice_parameters(&self) -> Option<IceParameters> {
+        self.sessions.last().filter(|last| last.pooled).map(|last| last.session.parameters.clone())
+    }
+
     fn end_of_remote_candidates(&mut self, now: Instant) {
         // No reason to fail sooner: the peer's checks may still come from an address it did not signal (RFC
         // 8863 section 3), and pairs fail by themselves.
@@ -626,6 +652,18 @@ impl IceTransport for P2PTransportChannel {
         self.events.emit(IceTransportEvent::StateChange(IceTransportState::Closed));
         self.events.emit(IceTransportEvent::Closed);
     }
+}
+
+/// What a lite agent gathers: host candidates, and of TCP those to which one connects (RFC 8445 section 5.2).
+fn for_mode(mode: IceMode, mut config: PortAllocatorConfig) -> PortAllocatorConfig {
+    if mode == IceMode::Lite {
+        config.ice_servers.clear();
+        config.candidate_filter = CandidateFilter { host: true, ..CandidateFilter::NONE };
+        if config.tcp_candidates == TcpCandidatePolicy::Active {
+            config.tcp_candidates = TcpCandidatePolicy::Disabled;
+        }
+    }
+    config
 }
 
 /// A connection's candidates as the application may see them (C22).

@@ -205,12 +205,17 @@ pub(crate) enum StunVerdict<'d> {
     Response(Message<'d>),
     /// A binding indication; cannot be authenticated.
     Indication,
+    /// The peer's authenticated GOOG_PING, which stands for its last check (C13).
+    GoogPing(Message<'d>),
 }
 
 /// Authenticates a connectivity check's datagram for a port with these credentials (RFC 8445 section 7.3,
 /// RFC 8489 sections 6.3 and 9.1.3; libwebrtc `Port::GetStunMessage`).
 pub(crate) fn get_stun_message<'d>(datagram: &'d [u8], ufrag: &str, pwd: &str) -> StunVerdict<'d> {
     let Ok(message) = Message::parse(datagram) else { return StunVerdict::Malformed };
+    if message.method() == Method::GOOG_PING {
+        return get_goog_ping(message, pwd);
+    }
     if message.check_fingerprint() != FingerprintStatus::Valid || message.method() != Method::BINDING {
         return StunVerdict::Malformed;
     }
@@ -224,6 +229,27 @@ pub(crate) fn get_stun_message<'d>(datagram: &'d [u8], ufrag: &str, pwd: &str) -
             }
         }
         Class::Request => authenticate_request(message, ufrag, pwd),
+    }
+}
+
+/// GOOG_PING has no fingerprint and 32 bits of integrity, which is why it says nothing but that the peer is there.
+fn get_goog_ping<'d>(message: Message<'d>, pwd: &str) -> StunVerdict<'d> {
+    let refuse = |code| StunVerdict::Refused(Some((message, code, Vec::new())));
+    match message.class() {
+        Class::SuccessResponse | Class::ErrorResponse => StunVerdict::Response(message),
+        Class::Indication => StunVerdict::Malformed,
+        Class::Request => match message.check_goog_message_integrity_32(short_term_key(pwd)) {
+            IntegrityStatus::Missing => refuse(error_code::BAD_REQUEST),
+            IntegrityStatus::Invalid => refuse(error_code::UNAUTHENTICATED),
+            IntegrityStatus::Valid => {
+                let unknown = message.unknown_comprehension_required(AttributeType::KNOWN_ICE);
+                if unknown.is_empty() {
+                    StunVerdict::GoogPing(message)
+                } else {
+                    StunVerdict::Refused(Some((message, error_code::UNKNOWN_ATTRIBUTE, unknown)))
+                }
+            }
+        },
     }
 }
 

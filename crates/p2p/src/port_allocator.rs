@@ -87,6 +87,13 @@ pub struct PortAllocatorConfig {
     pub disable_costly_networks: bool,
     /// IPv6 networks that are used at most (G05).
     pub max_ipv6_networks: usize,
+    /// Whether a port is bound on each network that is listed. Otherwise one is bound to the "any" address of each
+    /// family, so that the default route alone is used and no other address is told (libwebrtc
+    /// `PORTALLOCATOR_DISABLE_ADAPTER_ENUMERATION`; G10).
+    pub adapter_enumeration: bool,
+    /// Without enumeration: whether the default route's address is told as a host candidate (libwebrtc
+    /// `PORTALLOCATOR_DISABLE_DEFAULT_LOCAL_CANDIDATE`; G10).
+    pub default_local_candidate: bool,
 }
 
 impl Default for PortAllocatorConfig {
@@ -100,6 +107,8 @@ impl Default for PortAllocatorConfig {
             network_ignore_mask: Vec::new(),
             disable_costly_networks: false,
             max_ipv6_networks: p2p_constants::DEFAULT_MAX_IPV6_NETWORKS,
+            adapter_enumeration: true,
+            default_local_candidate: true,
         }
     }
 }

@@ -158,7 +158,7 @@ impl TcpPort {
         io: &mut PortIo<'_>,
     ) -> bool {
         let deadline = Some(deadline);
-        let options = StreamOptions { remote, tls: None, proxy: false };
+        let options = StreamOptions { remote, tls: None, proxy: false, host: None };
         let local = SocketAddr::new(self.local.ip(), 0);
         match io.factory.create_client_tcp_socket(local, &options) {
             Ok(socket) => {
@@ -187,8 +187,10 @@ impl TcpPort {
             SocketEvent::Accepted { id, remote, .. } => self.on_accepted(now, id, remote, io),
             SocketEvent::Connected { id, local } => {
                 let Some(remote) = self.remote_of(id) else { return };
-                if local.ip() != self.local.ip() && !self.local.ip().is_unspecified() {
-                    // Bound to an address of another network: it is not what it says (G35).
+                let known = self.base.network.ips.contains(&local.ip()) || self.local.ip().is_unspecified();
+                if !known && !local.ip().is_loopback() {
+                    // Bound to an address of another network: it is not what it says (G35). Loopback is what
+                    // some firewalls make of it.
                     io.io_requests.push_back(IoRequest::CloseSocket { id });
                     self.streams.remove(&remote);
                     return io.events.emit(PortEvent::ConnectionClosed(self.base.id, remote));

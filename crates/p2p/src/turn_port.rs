@@ -10,7 +10,7 @@ mod credentials;
 mod entry;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
 use peerstack_base::{
@@ -199,6 +199,11 @@ impl TurnPort {
                 let address = SocketAddr::new(*ip, self.server.url.port);
                 self.connect(now, address, io);
             }
+            // A proxy looks the name up, which we may not be able to.
+            Host::Name(_) if self.server.protocol.is_stream() && io.factory.resolves_names() => {
+                let address = SocketAddr::new(unspecified_like(self.local.ip()), self.server.url.port);
+                self.connect(now, address, io);
+            }
             Host::Name(name) => {
                 let id = ResolveId::unique();
                 self.resolving = Some(id);
@@ -267,9 +272,14 @@ impl TurnPort {
             Host::Name(name) => name.clone(),
             Host::Ip(ip) => ip.to_string(),
         });
+        let host = match &self.server.url.host {
+            // An alternate server is another one than the name is of.
+            Host::Name(name) if self.attempted.len() <= 1 => Some(name.clone()),
+            _ => None,
+        };
         let local = SocketAddr::new(self.local.ip(), 0);
-        match io.factory.create_client_tcp_socket(local, &StreamOptions { remote: address, tls, proxy: true })
-        {
+        let options = StreamOptions { remote: address, tls, proxy: true, host };
+        match io.factory.create_client_tcp_socket(local, &options) {
             Ok(socket) => {
                 let id = SocketId::unique();
                 io.io_requests.push_back(IoRequest::AddStream { id, socket, framing: StreamFraming::Stun });
@@ -485,6 +495,10 @@ impl TurnPort {
 fn range_of(datagram: &[u8], part: &[u8]) -> std::ops::Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(datagram.as_ptr() as usize);
     start..start + part.len()
+}
+
+fn unspecified_like(ip: IpAddr) -> IpAddr {
+    if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
 /// Ports below 1024 are other protocols', but for those that pass firewalls (U06; libwebrtc `AllowedTurnPort`).

@@ -44,6 +44,8 @@ pub(crate) struct UdpPort {
     pub(crate) base: PortBase,
     socket: SocketId,
     local: SocketAddr,
+    /// What its host candidate says: another address than `local` where that is the "any" address.
+    shown: SocketAddr,
     servers: Vec<StunServer>,
     requests: StunRequestManager<usize>,
     keepalive_interval: Duration,
@@ -76,6 +78,7 @@ impl UdpPort {
             base,
             socket,
             local,
+            shown: local,
             servers,
             requests: StunRequestManager::new(),
             keepalive_interval,
@@ -88,9 +91,15 @@ impl UdpPort {
         self.socket
     }
 
+    /// Bound to the "any" address, it has this one as far as the public network is concerned (libwebrtc
+    /// `MaybeSetDefaultLocalAddress`; G10).
+    pub(crate) fn set_default_local_address(&mut self, ip: IpAddr) {
+        self.shown.set_ip(ip);
+    }
+
     /// The host candidate is there at once; then the STUN servers are asked.
     pub(crate) fn prepare_address(&mut self, now: Instant, io: &mut PortIo<'_>) {
-        let host = NewAddress::udp(CandidateType::Host, self.local, self.local);
+        let host = NewAddress::udp(CandidateType::Host, self.shown, self.shown);
         self.base.add_address(host, io.events);
         if self.base.network.adapter_type == AdapterType::Cellular {
             self.keepalive_until = Some(now + p2p_constants::HIGH_COST_PORT_KEEPALIVE_LIFETIME);
@@ -205,15 +214,15 @@ impl UdpPort {
         // adds nothing (G30), nor do keep-alives (G29).
         if first && usable && !self.stopped && !self.base.has_candidate(mapped) {
             let url = Some(server.shown.clone());
-            let related = if self.local.ip().is_unspecified() {
-                SocketAddr::new(self.local.ip(), 0)
+            let related = if self.shown.ip().is_unspecified() {
+                SocketAddr::new(self.shown.ip(), 0)
             } else {
-                self.local
+                self.shown
             };
             let srflx = NewAddress {
                 related: Some(related),
                 url,
-                ..NewAddress::udp(CandidateType::Srflx, mapped, self.local)
+                ..NewAddress::udp(CandidateType::Srflx, mapped, self.shown)
             };
             self.base.add_address(srflx, io.events);
         }
@@ -233,10 +242,10 @@ impl UdpPort {
             return self.maybe_complete(io);
         }
         let event = CandidateErrorEvent {
-            address: if self.local.ip().is_unspecified() {
+            address: if self.shown.ip().is_unspecified() {
                 String::new()
             } else {
-                self.local.ip().to_string()
+                self.shown.ip().to_string()
             },
             port: Some(self.local.port()),
             url: server.shown.clone(),

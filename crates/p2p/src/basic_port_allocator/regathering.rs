@@ -6,9 +6,8 @@ use std::time::Instant;
 
 use peerstack_base::{Network, SocketId};
 
-use super::{
-    BasicPortAllocator, BasicPortAllocatorSession, SessionIo, passes_filter, sanitize_related_address,
-};
+use super::candidate_filter::{is_signalable, sanitize_related_address};
+use super::{BasicPortAllocator, BasicPortAllocatorSession, SessionIo};
 use crate::port::{PortId, PortState};
 use crate::{Candidate, CandidateType, PortAllocatorSessionEvent};
 
@@ -25,7 +24,7 @@ impl BasicPortAllocatorSession {
         io: &mut SessionIo<'_>,
     ) {
         let usable = allocator.usable_networks();
-        self.leave_networks(allocator, io, |network| !usable.iter().any(|now| is_same(now, network)));
+        self.leave_networks(io, |network| !usable.iter().any(|now| is_same(now, network)));
         if self.started && !self.stopped {
             // Networks on which binding failed are tried again (G07).
             let ports = &self.ports;
@@ -53,18 +52,13 @@ impl BasicPortAllocatorSession {
             .filter(|port| port.base().state != PortState::Pruned && !port.base().connections.is_empty())
             .map(|port| port.base().network.clone())
             .collect();
-        self.leave_networks(allocator, io, |network| !working.iter().any(|works| is_same(works, network)));
+        self.leave_networks(io, |network| !working.iter().any(|works| is_same(works, network)));
         self.do_allocate(now, allocator, io);
         self.run(now, allocator, io);
     }
 
     /// Prunes the ports of networks and forgets their sequences; their candidates are told to be gone.
-    fn leave_networks(
-        &mut self,
-        allocator: &BasicPortAllocator,
-        io: &mut SessionIo<'_>,
-        left: impl Fn(&Network) -> bool,
-    ) {
+    fn leave_networks(&mut self, io: &mut SessionIo<'_>, left: impl Fn(&Network) -> bool) {
         let pruned: Vec<PortId> = self
             .ports
             .iter()
@@ -77,14 +71,14 @@ impl BasicPortAllocatorSession {
             .filter_map(|sequence| sequence.bound.map(|bound| bound.id))
             .collect();
         self.close_unused_sockets(sockets, io.io_requests);
-        let filter = allocator.config.candidate_filter;
+        let filter = self.filter;
         let mut removed: Vec<Candidate> = Vec::new();
         for id in &pruned {
             if let Some(port) = self.ports.get_mut(id) {
                 port.prune();
                 // As they were told; what checks brought to light was not.
                 let told = port.base().candidates.iter().filter(|candidate| {
-                    candidate.candidate_type != CandidateType::Prflx && passes_filter(filter, candidate)
+                    candidate.candidate_type != CandidateType::Prflx && is_signalable(filter, candidate)
                 });
                 removed.extend(told.cloned().map(|candidate| sanitize_related_address(filter, candidate)));
             }

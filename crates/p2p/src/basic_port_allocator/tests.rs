@@ -1,7 +1,10 @@
 //! Which networks are used, and what a filter lets through.
 
 use super::*;
-use crate::CandidateFilter;
+use std::net::SocketAddr;
+
+use super::candidate_filter::passes_filter;
+use crate::{Candidate, CandidateFilter};
 
 #[derive(Debug)]
 struct NoSockets;

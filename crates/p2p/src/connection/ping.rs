@@ -27,11 +27,41 @@ pub(crate) struct PingOptions {
 }
 
 /// What is remembered of a check until its response.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct PingContext {
     pub(crate) nomination: u32,
     role: IceRole,
     pub(crate) priority: u32,
+    /// What it said; `None` for a GOOG_PING.
+    contents: Option<PingContents>,
+}
+
+/// What a check says besides what no two checks have in common. Once the peer has answered one that said this, a
+/// GOOG_PING stands for the next that would (libwebrtc `cached_stun_binding_`; C13).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PingContents {
+    username: String,
+    network_info: GoogNetworkInfo,
+    last_received: Option<TransactionId>,
+    role: IceRole,
+    tiebreaker: u64,
+    use_candidate: bool,
+    nomination: Option<u32>,
+    priority: u32,
+}
+
+/// The version of GOOG_PING that we speak.
+const GOOG_PING_VERSION: u16 = 1;
+
+/// Whether a check, or the answer to one, says that its sender speaks GOOG_PING: the first number of its
+/// GOOG-MISC-INFO (libwebrtc `kSupportGoogPingVersionRequestIndex`).
+pub(crate) fn announces_goog_ping(message: &Message<'_>) -> bool {
+    message.goog_misc_info().and_then(|mut numbers| numbers.next()).is_some_and(|it| it >= GOOG_PING_VERSION)
+}
+
+/// Says so in a message that is being written.
+pub(crate) fn announce_goog_ping(builder: &mut MessageBuilder) {
+    builder.add_goog_misc_info(&[GOOG_PING_VERSION]);
 }
 
 /// What a response was.
@@ -66,36 +96,24 @@ impl Connection {
             return;
         }
         let id = TransactionId::new(random);
-        let priority = self.prflx_priority();
-        let key = short_term_key(&self.remote_password.0);
-        let username = format!("{}:{}", self.remote.username_fragment, self.local.username_fragment);
-        let mut builder = MessageBuilder::new(Class::Request, Method::BINDING, id);
-        builder.add_username(&username).add_goog_network_info(GoogNetworkInfo {
-            network_id: self.local.network_id,
-            network_cost: self.local.network_cost,
-        });
-        if config.piggyback_ice_check_acknowledgement
-            && let Some(last) = self.last_ping_id_received
-        {
-            builder.add_goog_last_ice_check_received(last);
-        }
-        match options.role {
-            IceRole::Controlling => {
-                builder.add_ice_controlling(options.tiebreaker);
-                if options.use_candidate {
-                    builder.add_use_candidate();
-                }
-                if options.nomination > 0 && options.nomination != self.acked_nomination {
-                    builder.add_nomination(options.nomination);
-                }
-            }
-            IceRole::Controlled => {
-                builder.add_ice_controlled(options.tiebreaker);
-            }
-        }
-        builder.add_priority(priority).integrity(key).fingerprint();
+        let contents = self.ping_contents(options, config);
         let nomination = options.nomination.max(u32::from(options.use_candidate));
-        let context = PingContext { nomination, role: options.role, priority };
+        let mut context =
+            PingContext { nomination, role: options.role, priority: contents.priority, contents: None };
+        let short = config.enable_goog_ping
+            && self.remote_support_goog_ping == Some(true)
+            && self.cached_stun_binding.as_ref() == Some(&contents);
+        let key = short_term_key(&self.remote_password.0);
+        let builder = if short {
+            let mut builder = MessageBuilder::new(Class::Request, Method::GOOG_PING, id);
+            builder.goog_integrity_32(key);
+            builder
+        } else {
+            let asks = config.enable_goog_ping && self.remote_support_goog_ping.is_none();
+            let builder = build_ping_request(&contents, id, key, asks);
+            context.contents = Some(contents);
+            builder
+        };
         let Ok(request) = StunRequest::new(builder.finish(), context) else { return };
         let request = request
             .once(CONNECTION_RESPONSE_TIMEOUT)
@@ -118,6 +136,24 @@ impl Connection {
         }
     }
 
+    fn ping_contents(&self, options: &PingOptions, config: &IceConfig) -> PingContents {
+        let nomination = Some(options.nomination).filter(|it| *it > 0 && *it != self.acked_nomination);
+        let controlling = options.role == IceRole::Controlling;
+        PingContents {
+            username: format!("{}:{}", self.remote.username_fragment, self.local.username_fragment),
+            network_info: GoogNetworkInfo {
+                network_id: self.local.network_id,
+                network_cost: self.local.network_cost,
+            },
+            last_received: self.last_ping_id_received.filter(|_| config.piggyback_ice_check_acknowledgement),
+            role: options.role,
+            tiebreaker: options.tiebreaker,
+            use_candidate: controlling && options.use_candidate,
+            nomination: nomination.filter(|_| controlling),
+            priority: self.prflx_priority(),
+        }
+    }
+
     /// A response came in from the pair's remote address.
     pub(crate) fn received_response(
         &mut self,
@@ -130,12 +166,19 @@ impl Connection {
         let Some(response) = self.requests.check_response(now, message) else { return PingOutcome::Ignored };
         match response.result {
             ResponseResult::Success => {
+                let PingContext { nomination, priority, contents, .. } = response.context;
                 self.stats.responses_received += 1;
-                self.received_ping_response(now, response.rtt, response.context.nomination, config, events);
-                PingOutcome::Success(message.xor_mapped_address(), response.context.priority)
+                if contents.is_some() {
+                    let supports = announces_goog_ping(message);
+                    self.remote_support_goog_ping.get_or_insert(supports);
+                    self.cached_stun_binding = contents;
+                }
+                self.received_ping_response(now, response.rtt, nomination, config, events);
+                PingOutcome::Success(message.xor_mapped_address(), priority)
             }
             ResponseResult::Error(code) => {
-                self.received_error_response(code, response.context.role == role, events);
+                let whole = response.context.contents.is_some();
+                self.received_error_response(code, response.context.role == role, whole, events);
                 PingOutcome::Failed
             }
             // A comprehension-required attribute that is not understood: the check has failed, the pair stays
@@ -148,8 +191,11 @@ impl Connection {
         &mut self,
         code: Option<u16>,
         same_role: bool,
+        whole: bool,
         events: &mut EventSource<ConnectionEvent>,
     ) {
+        // Whatever it is about: the next check is a whole one.
+        self.cached_stun_binding = None;
         tracing::debug!(
             target: "peerstack::ice::connection",
             connection = self.id.0, ?code, "the peer refused a check"
@@ -166,7 +212,42 @@ impl Connection {
                 | error_code::SERVER_ERROR
                 | error_code::UNAUTHENTICATED,
             ) => {}
+            // The peer does not know this pair any more, or another check was on its way: a whole one tells.
+            _ if !whole => {}
             _ => self.fail_and_destroy(events),
         }
     }
+}
+
+/// A whole check (RFC 8445 section 7.2.2; libwebrtc `BuildPingRequest`).
+fn build_ping_request(
+    contents: &PingContents,
+    id: TransactionId,
+    key: &[u8],
+    asks_for_goog_ping: bool,
+) -> MessageBuilder {
+    let mut builder = MessageBuilder::new(Class::Request, Method::BINDING, id);
+    builder.add_username(&contents.username).add_goog_network_info(contents.network_info);
+    if asks_for_goog_ping {
+        announce_goog_ping(&mut builder);
+    }
+    if let Some(last) = contents.last_received {
+        builder.add_goog_last_ice_check_received(last);
+    }
+    match contents.role {
+        IceRole::Controlling => {
+            builder.add_ice_controlling(contents.tiebreaker);
+            if contents.use_candidate {
+                builder.add_use_candidate();
+            }
+            if let Some(nomination) = contents.nomination {
+                builder.add_nomination(nomination);
+            }
+        }
+        IceRole::Controlled => {
+            builder.add_ice_controlled(contents.tiebreaker);
+        }
+    }
+    builder.add_priority(contents.priority).integrity(key).fingerprint();
+    builder
 }

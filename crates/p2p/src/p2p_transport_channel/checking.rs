@@ -11,14 +11,14 @@ use peerstack_stun::{Class, Message, MessageBuilder, Method, error_code, short_t
 
 use super::P2PTransportChannel;
 use crate::basic_port_allocator::SessionIo;
-use crate::connection::{ConnectionId, PingOptions, PingOutcome};
+use crate::connection::{ConnectionId, PingOptions, PingOutcome, announce_goog_ping, announces_goog_ping};
 use crate::p2p_constants::{MAX_UNAUTHENTICATED_ERRORS_PER_SECOND, PING_BURST};
 use crate::packet_route::{PacketRoute, RouteFraming};
 use crate::port::{NewAddress, PortId, StunVerdict, get_stun_message};
 use crate::turn_port::TurnPacket;
 use crate::{
-    Candidate, CandidateAddress, CandidateType, IceControllerView, IceProtocol, IceRole, IceSwitchReason,
-    TcpCandidateType,
+    Candidate, CandidateAddress, CandidateType, IceControllerView, IceMode, IceProtocol, IceRole,
+    IceSwitchReason, TcpCandidateType,
 };
 
 /// Where a request came in, and what signs the answer.
@@ -120,10 +120,12 @@ impl P2PTransportChannel {
         remote: SocketAddr,
     ) {
         let Some((route, ufrag, pwd)) = self.session_of_port(port_id).and_then(|session| {
-            let port = session.port(port_id)?;
+            // A port that the filter hides is not there for the peer.
+            let port = session.port(port_id).filter(|port| port.base().ready)?;
             let base = port.base();
             Some((port.route_to(remote)?, base.username_fragment.clone(), base.password.clone()))
         }) else {
+            self.discarded.unknown += 1;
             return;
         };
         let from = RequestFrom { port: port_id, route, remote, local_ufrag: &ufrag, local_pwd: &pwd };
@@ -139,6 +141,7 @@ impl P2PTransportChannel {
                 self.receive_request(now, &request, remote_ufrag, &from, known);
             }
             StunVerdict::Response(response) => self.receive_response(now, &response, known),
+            StunVerdict::GoogPing(request) => self.receive_goog_ping(now, &request, &from, known),
             StunVerdict::Indication => match known.and_then(|id| self.connections.get_mut(&id)) {
                 Some(connection) => {
                     connection.received_indication(now, &self.config, &mut self.connection_events);
@@ -224,6 +227,29 @@ impl P2PTransportChannel {
             connection.stats.responses_sent += 1;
             connection.received_ping(now, request, self.role, &self.config, &mut self.connection_events);
         }
+        self.request_ping(now, id);
+    }
+
+    /// The peer's short check (C13). Only a pair that it has checked in full is known by it; for any other the
+    /// error asks for a whole check.
+    fn receive_goog_ping(
+        &mut self,
+        now: Instant,
+        request: &Message<'_>,
+        from: &RequestFrom<'_>,
+        known: Option<ConnectionId>,
+    ) {
+        let connection = known.and_then(|id| self.connections.get_mut(&id));
+        let announced = self.config.announce_goog_ping;
+        let Some(connection) = connection.filter(|it| announced && it.last_ping_received().is_some()) else {
+            return self.refuse(now, request, from, error_code::BAD_REQUEST, &[]);
+        };
+        connection.stats.responses_sent += 1;
+        connection.received_ping(now, request, self.role, &self.config, &mut self.connection_events);
+        let id = connection.id();
+        let mut builder = MessageBuilder::response_to(request, Class::SuccessResponse);
+        builder.goog_integrity_32(short_term_key(from.local_pwd));
+        self.send_response(&builder.finish(), from);
         self.request_ping(now, id);
     }
 
@@ -323,6 +349,10 @@ impl P2PTransportChannel {
             // Our own packet, looped back.
             return RoleConflict::None;
         }
+        if self.ice_mode == IceMode::Lite {
+            // A full peer controls, whatever the tie-breakers say (RFC 8445 section 6.1.1).
+            return RoleConflict::PeerSwitches;
+        }
         let we_stay_controlling = self.tiebreaker > theirs;
         match (self.role, we_stay_controlling) {
             (IceRole::Controlling, true) | (IceRole::Controlled, false) => RoleConflict::PeerSwitches,
@@ -388,12 +418,17 @@ impl P2PTransportChannel {
     }
 
     fn send_binding_response(&mut self, request: &Message<'_>, from: &RequestFrom<'_>) {
-        let mut builder =
-            MessageBuilder::new(Class::SuccessResponse, Method::BINDING, request.transaction_id());
+        let mut builder = MessageBuilder::response_to(request, Class::SuccessResponse);
         builder.add_xor_mapped_address(from.remote);
+        if self.config.announce_goog_ping && announces_goog_ping(request) {
+            announce_goog_ping(&mut builder);
+        }
         builder.integrity(short_term_key(from.local_pwd)).fingerprint();
-        let response = builder.finish();
-        if from.route.push(&mut self.transmits, &mut self.random, &response).is_err() {
+        self.send_response(&builder.finish(), from);
+    }
+
+    fn send_response(&mut self, response: &[u8], from: &RequestFrom<'_>) {
+        if from.route.push(&mut self.transmits, &mut self.random, response).is_err() {
             tracing::debug!(target: "peerstack::ice", "a response found no room in the transmit queue");
         }
     }
@@ -421,21 +456,24 @@ impl P2PTransportChannel {
     }
 
     fn send_error(&mut self, request: &Message<'_>, from: &RequestFrom<'_>, code: u16, unknown: &[u16]) {
-        let mut builder =
-            MessageBuilder::new(Class::ErrorResponse, Method::BINDING, request.transaction_id());
+        let mut builder = MessageBuilder::response_to(request, Class::ErrorResponse);
         builder.add_error_code(code, error_code::reason(code));
         if !unknown.is_empty() {
             builder.add_unknown_attributes(unknown);
         }
+        let (short, key) = (request.method() == Method::GOOG_PING, short_term_key(from.local_pwd));
         // Who did not authenticate cannot check a signature either (RFC 8489 section 9.1.3).
         if !matches!(code, error_code::BAD_REQUEST | error_code::UNAUTHENTICATED) {
-            builder.integrity(short_term_key(from.local_pwd));
+            if short {
+                builder.goog_integrity_32(key)
+            } else {
+                builder.integrity(key)
+            };
         }
-        builder.fingerprint();
-        let response = builder.finish();
-        if from.route.push(&mut self.transmits, &mut self.random, &response).is_err() {
-            tracing::debug!(target: "peerstack::ice", "an error found no room in the transmit queue");
+        if !short {
+            builder.fingerprint();
         }
+        self.send_response(&builder.finish(), from);
     }
 
     // ---- checks out
@@ -449,7 +487,7 @@ impl P2PTransportChannel {
         if self.ping_due.is_some() || self.connections.is_empty() {
             return;
         }
-        if self.controller.has_pingable_connection(&self.view(now)) {
+        if self.ice_mode == IceMode::Full && self.controller.has_pingable_connection(&self.view(now)) {
             self.check_and_ping(now);
         } else {
             // States change with time even when nothing can be checked.
@@ -465,6 +503,10 @@ impl P2PTransportChannel {
         self.settle(now);
         if self.connections.is_empty() {
             self.ping_due = None;
+            return;
+        }
+        if self.ice_mode == IceMode::Lite {
+            self.ping_due = Some(now + self.config.check_receiving_interval());
             return;
         }
         let view = IceControllerView {
@@ -483,6 +525,9 @@ impl P2PTransportChannel {
     /// A check that cannot wait: of a pair that was never checked, or that the peer checked just now (the
     /// triggered check of RFC 8445 section 7.3.1.4; C26). A few at once, then paced.
     fn request_ping(&mut self, now: Instant, id: ConnectionId) {
+        if self.ice_mode == IceMode::Lite {
+            return;
+        }
         let Some(connection) = self.connections.get(&id) else { return };
         let wanted = connection.num_pings_sent() == 0
             || (!connection.writable() && connection.last_ping_received() > connection.last_ping_sent());
@@ -523,6 +568,10 @@ impl P2PTransportChannel {
     }
 
     pub(super) fn ping_connection(&mut self, now: Instant, id: ConnectionId) {
+        if self.ice_mode == IceMode::Lite {
+            // It only answers (RFC 8445 section 2.5).
+            return;
+        }
         let renomination = self.ice_parameters.as_ref().is_some_and(|ours| ours.renomination)
             && self.remote_ice_parameters.last().is_some_and(|theirs| theirs.renomination);
         let (mut use_candidate, mut nomination) = (false, 0);

@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{P2PTransportChannel, Session};
-use crate::basic_port_allocator::{BasicPortAllocatorSession, SessionIo};
+use crate::basic_port_allocator::{BasicPortAllocatorSession, SessionConfig, SessionIo};
 use crate::connection::ConnectionId;
 use crate::port::PortId;
-use crate::{IceGatheringState, IceSwitchReason, IceTransportEvent, PortAllocatorSessionEvent};
+use crate::{
+    CandidateFilter, IceGatheringState, IceMode, IceParameters, IceSwitchReason, IceTransportEvent,
+    PortAllocatorSessionEvent,
+};
 
 impl P2PTransportChannel {
     /// A session for the current parameters unless there is one: the first, or after an ICE restart
@@ -18,6 +21,9 @@ impl P2PTransportChannel {
             tracing::warn!(target: "peerstack::ice", transport = %self.name, "no ICE parameters to gather with");
             return;
         };
+        if self.sessions.last().is_some_and(|last| last.pooled) {
+            return self.take_pooled_session(now, parameters);
+        }
         let current = self.sessions.last().map(|session| &session.session.parameters);
         if current.is_some_and(|now| now.ufrag == parameters.ufrag && now.pwd == parameters.pwd) {
             return;
@@ -34,14 +40,8 @@ impl P2PTransportChannel {
         pruned.iter().for_each(|port| self.update_routes(*port));
         self.mark_port_pruned(&pruned);
         self.local_candidates.clear();
-        let mut session = BasicPortAllocatorSession::new(
-            &format!("{}/{}", self.name, self.component),
-            parameters,
-            self.sessions_made,
-            self.component,
-            self.config.step_delay,
-            self.config.stun_keepalive_interval,
-        );
+        let filter = self.allocator.config.candidate_filter;
+        let mut session = self.new_session(parameters, filter, false);
         self.sessions_made += 1;
         let events = session.subscribe();
         let mut io = SessionIo {
@@ -53,8 +53,74 @@ impl P2PTransportChannel {
         if self.config.gather_continually() {
             self.regather_due = Some(now + self.config.regather_on_failed_networks_interval);
         }
-        self.sessions.push(Session { session, events });
+        self.sessions.push(Session { session, events, pooled: false });
         self.remove_dead_sessions(now);
+    }
+
+    /// Gathers ahead of any description, under these parameters: everything, whatever the filter, and nothing of it
+    /// is told before [`maybe_start_gathering`](crate::IceTransport::maybe_start_gathering) takes it (libwebrtc's
+    /// pooled session; W3C `iceCandidatePoolSize`; G17, G27). Does nothing once there is a session.
+    pub fn start_pooled_gathering(&mut self, now: Instant, parameters: IceParameters) {
+        if self.closed || !self.sessions.is_empty() {
+            return;
+        }
+        // Nothing passes this filter, so nothing is told and no port is paired.
+        let mut session = self.new_session(parameters, CandidateFilter::NONE, true);
+        self.sessions_made += 1;
+        let events = session.subscribe();
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        session.start_getting_ports(now, &mut self.allocator, &mut io);
+        self.sessions.push(Session { session, events, pooled: true });
+    }
+
+    /// Takes what was gathered ahead: under the parameters that the description says, through the filter of now,
+    /// finished or not (libwebrtc `TakePooledSession`; G17, G18, G37).
+    fn take_pooled_session(&mut self, now: Instant, parameters: IceParameters) {
+        self.set_gathering_state(IceGatheringState::Gathering);
+        let filter = self.allocator.config.candidate_filter;
+        let continually = self.config.gather_continually();
+        let Some(last) = self.sessions.last_mut() else { return };
+        last.pooled = false;
+        // Of what it said so far errors alone count: candidates are told now, and the end after them.
+        let mut errors = Vec::new();
+        while let Some(event) = last.events.try_next() {
+            if let PortAllocatorSessionEvent::CandidateError(error) = event {
+                errors.push(error);
+            }
+        }
+        last.session.set_ice_parameters(parameters);
+        last.session.set_candidate_filter(filter);
+        last.session.signal_done_again();
+        for error in errors {
+            self.events.emit(IceTransportEvent::CandidateError(error));
+        }
+        if continually {
+            self.regather_due = Some(now + self.config.regather_on_failed_networks_interval);
+        }
+    }
+
+    fn new_session(
+        &self,
+        parameters: IceParameters,
+        filter: CandidateFilter,
+        pooled: bool,
+    ) -> BasicPortAllocatorSession {
+        let told = self.allocator.config.candidate_filter;
+        let hides = self.config.surface_ice_candidates_on_ice_transport_type_changed || pooled;
+        let config = SessionConfig {
+            parameters,
+            generation: self.sessions_made,
+            component: self.component,
+            step_delay: self.config.step_delay,
+            keepalive_interval: self.config.stun_keepalive_interval,
+            filter,
+            gathers: if hides && self.ice_mode == IceMode::Full { CandidateFilter::ALL } else { told },
+        };
+        BasicPortAllocatorSession::new(&format!("{}/{}", self.name, self.component), config)
     }
 
     fn mark_port_pruned(&mut self, ports: &[PortId]) {

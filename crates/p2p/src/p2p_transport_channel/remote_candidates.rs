@@ -12,7 +12,7 @@ use crate::basic_port_allocator::SessionIo;
 use crate::connection::{Connection, ConnectionId, NewConnection};
 use crate::p2p_constants::{MAX_CONNECTIONS, MAX_PENDING_RESOLUTIONS, MAX_REMOTE_CANDIDATES};
 use crate::port::{Port, PortId, PortState};
-use crate::{Candidate, CandidateAddress, CandidateFilter, IceParameters, IceSwitchReason};
+use crate::{Candidate, CandidateAddress, CandidateFilter, IceMode, IceParameters, IceSwitchReason};
 
 /// A candidate of the peer that ports to come are paired with.
 #[derive(Debug, Clone)]
@@ -168,8 +168,15 @@ impl P2PTransportChannel {
             .session_of_port(port)
             .and_then(|session| session.port(port))
             .is_some_and(|port| matches!(port, Port::Turn(_)));
-        if !(remote.resolved && relayed) {
-            self.create_connection(now, port, &remote.candidate);
+        // A lite agent has no check list: pairs are made of the peer's checks (RFC 8445 section 2.5), or, if that is
+        // lite too, of what was signalled.
+        let lite = self.ice_mode == IceMode::Lite;
+        if (remote.resolved && relayed) || (lite && self.remote_ice_mode == IceMode::Full) {
+            return;
+        }
+        let id = self.create_connection(now, port, &remote.candidate);
+        if lite && let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) {
+            connection.take_unchecked(&mut self.connection_events);
         }
     }
 
@@ -260,6 +267,7 @@ impl P2PTransportChannel {
             },
         );
         connection.port_pruned = pruned;
+        connection.lite = self.ice_mode == IceMode::Lite;
         connection.connected = connected;
         tracing::debug!(
             target: "peerstack::ice", transport = %self.name, connection = id.0,

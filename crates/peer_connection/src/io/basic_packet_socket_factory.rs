@@ -4,7 +4,7 @@
 //! network task.
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll, ready};
 
 use peerstack_base::{
@@ -78,6 +78,25 @@ impl PacketSocketFactory for BasicPacketSocketFactory {
         options: &StreamOptions,
     ) -> io::Result<Box<dyn AsyncStreamSocket>> {
         Ok(Box::new(TokioStreamSocket::connect(local, options, &self.roots, self.proxy.clone())?))
+    }
+
+    fn resolves_names(&self) -> bool {
+        self.proxy.is_some()
+    }
+
+    fn default_local_address(&mut self, ipv4: bool) -> Option<IpAddr> {
+        // No packet is sent: "connecting" a datagram socket asks for the route to an address, for which any public
+        // one will do (libwebrtc `BasicNetworkManager::QueryDefaultLocalAddress`).
+        let (local, public): (IpAddr, IpAddr) = if ipv4 {
+            (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(8, 8, 8, 8).into())
+        } else {
+            let public = Ipv6Addr::new(0x2001, 0x4860, 0x4860, 0, 0, 0, 0, 0x8888);
+            (Ipv6Addr::UNSPECIFIED.into(), public.into())
+        };
+        let socket = std::net::UdpSocket::bind(SocketAddr::new(local, 0)).ok()?;
+        socket.connect(SocketAddr::new(public, 53)).ok()?;
+        let ip = socket.local_addr().ok()?.ip();
+        (!ip.is_unspecified() && !ip.is_loopback()).then_some(ip)
     }
 }
 

@@ -143,10 +143,15 @@ impl TokioStreamSocket {
                 Some((TlsConnector::from(roots.config()?), name))
             }
         };
+        // A proxy may know names that we do not (RFC 9110 section 9.3.6).
+        let target = match &options.host {
+            Some(name) => format!("{name}:{}", remote.port()),
+            None => remote.to_string(),
+        };
         let connecting = async move {
             let mut stream = socket.connect(first).await?;
             if let Some(proxy) = proxy {
-                open_tunnel(&mut stream, remote, &proxy).await?;
+                open_tunnel(&mut stream, &target, &proxy).await?;
             }
             match tls {
                 Some((connector, name)) => Ok(Open::Tls(Box::new(connector.connect(name, stream).await?))),
@@ -165,8 +170,11 @@ impl TokioStreamSocket {
 }
 
 /// Asks a proxy for a connection to a TURN server.
-async fn open_tunnel(stream: &mut TcpStream, remote: SocketAddr, proxy: &HttpProxy) -> io::Result<()> {
-    let mut request = format!("CONNECT {remote} HTTP/1.1\r\nHost: {remote}\r\n");
+async fn open_tunnel(stream: &mut TcpStream, target: &str, proxy: &HttpProxy) -> io::Result<()> {
+    if target.contains(|letter: char| letter.is_ascii_control() || letter == ' ') {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the server's name is not one"));
+    }
+    let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if let Some(authorization) = &proxy.authorization {
         // What could end the line would begin a header of its own.
         if authorization.contains(['\r', '\n']) {
@@ -323,7 +331,7 @@ mod tests {
     }
 
     fn options(remote: SocketAddr, tls: Option<&str>) -> StreamOptions {
-        StreamOptions { remote, tls: tls.map(str::to_owned), proxy: true }
+        StreamOptions { remote, tls: tls.map(str::to_owned), proxy: true, host: None }
     }
 
     async fn write_all(socket: &mut dyn AsyncStreamSocket, mut bytes: &[u8]) {

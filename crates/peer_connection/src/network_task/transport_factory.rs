@@ -1,7 +1,7 @@
 //! Makes the production transports of one connection: `DtlsTransport<P2PTransportChannel>`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -56,6 +56,14 @@ impl PacketSocketFactory for SharedSocketFactory {
         options: &StreamOptions,
     ) -> io::Result<Box<dyn AsyncStreamSocket>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).create_client_tcp_socket(local, options)
+    }
+
+    fn resolves_names(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).resolves_names()
+    }
+
+    fn default_local_address(&mut self, ipv4: bool) -> Option<IpAddr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).default_local_address(ipv4)
     }
 }
 

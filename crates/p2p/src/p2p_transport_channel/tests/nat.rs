@@ -40,13 +40,15 @@ fn host(lab: &Lab, name: &str, site: Site, public: &str, private: &str) -> Host 
     host
 }
 
-fn pair_of(a: Site, b: Site) -> Pair {
+fn pair_of(a: Site, b: Site, short_checks: bool) -> Pair {
     let lab = Lab::new(1, origin());
     let stun = lab.host_at("stun", &lab.internet(), ip("198.51.100.9"));
     StunServer::new(&stun, addr("198.51.100.9:3478"));
     let configure = |config: &mut P2PTransportChannelConfig| {
         let url: ServerUrl = "stun:198.51.100.9".parse().unwrap();
         config.port_allocator.ice_servers = vec![IceServer { urls: vec![url], ..IceServer::default() }];
+        config.ice_config.enable_goog_ping = short_checks;
+        config.ice_config.piggyback_ice_check_acknowledgement = !short_checks;
     };
     let host_a = host(&lab, "a", a, "203.0.113.1", "192.168.0.2");
     let host_b = host(&lab, "b", b, "203.0.113.2", "192.168.1.2");
@@ -76,9 +78,19 @@ fn expected(site: Site) -> CandidateType {
 /// expected pair; those that do need one do not connect (N08: rank sums below 5).
 #[test]
 fn nat_matrix_without_relays() {
+    check_matrix(false);
+}
+
+/// N03: the same with short checks.
+#[test]
+fn nat_matrix_with_short_checks() {
+    check_matrix(true);
+}
+
+fn check_matrix(short_checks: bool) {
     for a in SITES {
         for b in SITES {
-            let mut pair = pair_of(a, b);
+            let mut pair = pair_of(a, b, short_checks);
             pair.start();
             let connected = pair.run_until(ms(3000), |pair| {
                 pair.both_connected() && pair.a.channel.receiving() && pair.b.channel.receiving()
