@@ -15,7 +15,9 @@ use crate::{say, toolchain};
 pub(crate) enum Need {
     /// A TURN server to test against.
     Coturn,
-    /// Network namespaces and links.
+    /// The right to make network namespaces.
+    Namespaces,
+    /// Links between them.
     Iproute,
     /// NATs of the kernel.
     Nftables,
@@ -67,6 +69,7 @@ impl<'a> Installer<'a> {
     /// What is missing, and how to get it.
     pub(crate) fn provide(&mut self, need: Need) -> Result<(), String> {
         match need {
+            Need::Namespaces => namespaces(self.context).map(|_| ()),
             Need::NodeModules => self.node_modules(),
             Need::PythonPeers => self.python_peers(),
             Need::CargoDeny => self.cargo_tool("cargo-deny", CARGO_DENY),
@@ -173,6 +176,25 @@ impl<'a> Installer<'a> {
         command.current_dir(&self.context.root);
         self.context.run(&mut command).map_err(|why| format!("{name} ({why})"))
     }
+}
+
+/// The words before a command that may make network namespaces: none as root, else those of a user namespace in which
+/// it is as good as root.
+///
+/// # Errors
+/// Why neither can be had.
+pub(crate) fn namespaces(context: &Context) -> Result<&'static [&'static str], String> {
+    const WAYS: [&[&str]; 2] = [&[], &["unshare", "--user", "--map-root-user"]];
+    let works = |way: &&&[&str]| {
+        let mut words = way.iter().chain(&["unshare", "--net", "true"]);
+        let mut command = Command::new(words.next().copied().unwrap_or_default());
+        context.output(command.args(words)).is_some()
+    };
+    WAYS.iter().find(works).copied().ok_or_else(|| {
+        "network namespaces: as root in a container that may make them, or with unprivileged user namespaces \
+         allowed (sysctl kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
+            .to_owned()
+    })
 }
 
 fn apt() -> Command {

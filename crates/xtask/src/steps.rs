@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::context::Context;
-use crate::needs::Need;
+use crate::needs::{self, Need};
 use crate::{fuzz, toolchain};
 
 /// One check.
@@ -53,11 +53,17 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "tests",
         about: "unit tests, simulations, loopback; needs Rust only",
-        needs: &[Need::Coturn, Need::Iproute, Need::Nftables],
+        needs: &[],
         run: Run::Command(
             &["cargo", "test", "--workspace", "--all-features", "--locked", "--no-fail-fast"],
             &[],
         ),
+    },
+    Step {
+        name: "namespaces",
+        about: "the kernel's NATs in network namespaces, coturn over UDP, TCP and TLS",
+        needs: &[Need::Namespaces, Need::Iproute, Need::Nftables, Need::Coturn],
+        run: Run::Task(namespaces),
     },
     Step {
         name: "documentation",
@@ -114,6 +120,19 @@ pub(crate) const STEPS: &[Step] = &[
         run: Run::Task(|context| fuzz::run(context, fuzz::SECONDS, &[])),
     },
 ];
+
+/// The tests that `cargo test` leaves out, since they need more than Rust.
+fn namespaces(context: &Context) -> Result<(), String> {
+    let cargo = ["cargo", "test", "--workspace", "--all-features", "--locked", "--test", "kernel_nat"];
+    // Built with this user's rights and network.
+    context.run(context.command("cargo").args(&cargo[1..]).arg("--no-run"))?;
+    let way = needs::namespaces(context)?;
+    let mut words = way.iter().chain(&cargo).chain(&["--offline", "--", "--ignored", "--nocapture"]);
+    let mut command = context.command(words.next().copied().unwrap_or_default());
+    // Where Debian has `ip`, `nft` and `turnserver`, which a user's search path may not name.
+    let path = std::env::var("PATH").unwrap_or_default();
+    context.run(command.args(words).env("PATH", format!("{path}:/usr/sbin:/sbin")))
+}
 
 /// Cargo says itself when there is nothing to build.
 fn build_echo(context: &Context) -> Result<(), String> {

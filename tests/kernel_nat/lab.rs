@@ -1,0 +1,151 @@
+//! The networks of a test: a public one, and LANs behind routers of the kernel's NAT.
+//!
+//! ```text
+//!                    internet 203.0.113.0/24, coturn at .1
+//!         .10 ┌─────────────┴─────┬───────────────────┐ .12
+//!         router 0            router 1            router 2
+//!   10.0.0.1 │          10.0.1.1 │          10.0.2.1 │
+//!        alice eth0           bob eth0           alice eth1, in some tests
+//! ```
+
+use std::net::IpAddr;
+
+use crate::namespace::Namespace;
+
+/// Where the servers are.
+pub(crate) const PUBLIC: &str = "203.0.113.1";
+
+/// What a router does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nat {
+    /// Masquerades and keeps ports where it can; lets in what was asked for. To who is behind it it looks like a
+    /// port-restricted cone.
+    Cone,
+    /// Masquerades with ports that are random for each connection.
+    Symmetric,
+    /// As the first, and drops UDP.
+    NoUdp,
+    /// As the second, and drops UDP.
+    SymmetricNoUdp,
+}
+
+impl Nat {
+    fn rules(self) -> String {
+        let flags = match self {
+            Self::Cone | Self::NoUdp => "",
+            Self::Symmetric | Self::SymmetricNoUdp => "random,fully-random",
+        };
+        let udp = match self {
+            Self::NoUdp | Self::SymmetricNoUdp => "meta l4proto udp drop",
+            Self::Cone | Self::Symmetric => "",
+        };
+        // What comes unasked is dropped before it is entered into the table of connections: it would take the
+        // place of the connection that is about to be opened from inside.
+        format!(
+            "table ip nat {{
+                chain input {{
+                    type filter hook input priority filter; policy drop;
+                    ct state established,related accept
+                    iifname \"lan\" accept
+                }}
+                chain forward {{
+                    type filter hook forward priority filter; policy drop;
+                    {udp}
+                    ct state established,related accept
+                    iifname \"lan\" oifname \"wan\" accept
+                }}
+                chain postrouting {{
+                    type nat hook postrouting priority srcnat;
+                    oifname \"wan\" masquerade {flags}
+                }}
+            }}"
+        )
+    }
+}
+
+/// The networks.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    pub(crate) internet: Namespace,
+    routers: Vec<Namespace>,
+}
+
+impl Lab {
+    /// The public network.
+    pub(crate) fn new() -> Self {
+        let internet = Namespace::new();
+        // What goes to addresses that are not there vanishes, as it does in the internet: coturn takes an error of
+        // the system for the end of a client.
+        internet.ip(&format!(
+            "link add wan type bridge forward_delay 0\n\
+             addr add {PUBLIC}/24 dev wan\n\
+             link set wan up\n\
+             neigh add 203.0.113.254 lladdr 02:00:00:00:00:fe dev wan nud permanent\n\
+             route add default via 203.0.113.254"
+        ));
+        Self { internet, routers: Vec::new() }
+    }
+
+    /// A host with a link to a router of its own.
+    pub(crate) fn host(&mut self, nat: Nat) -> Namespace {
+        let host = Namespace::new();
+        let link = self.link(&host, nat, "eth0");
+        link.up(&host);
+        host
+    }
+
+    /// A new router with a link to a host. The host's end is down.
+    pub(crate) fn link(&mut self, host: &Namespace, nat: Nat, name: &'static str) -> Link {
+        let (router, number) = (Namespace::new(), self.routers.len());
+        let port = format!("wan{number}");
+        self.internet.ip(&format!(
+            "link add {port} type veth peer name wan netns {}\nlink set {port} master wan\nlink set {port} up",
+            router.path(),
+        ));
+        router.ip(&format!(
+            "addr add 203.0.113.{}/24 dev wan\n\
+             link set wan up\n\
+             link add lan type veth peer name {name} netns {}\n\
+             addr add 10.0.{number}.1/24 dev lan\n\
+             link set lan up",
+            10 + number,
+            host.path(),
+        ));
+        router.nft(&nat.rules());
+        router.forward();
+        self.routers.push(router);
+        let address = format!("10.0.{number}.2");
+        // What is bound to an address leaves by its link, as where a host is told of each link's router.
+        host.ip(&format!(
+            "addr add {address}/24 dev {name}\nrule add from {address} lookup {table}",
+            table = 100 + number
+        ));
+        Link { name, number, address: address.parse().unwrap() }
+    }
+}
+
+/// A host's link to a router.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Link {
+    name: &'static str,
+    number: usize,
+    pub(crate) address: IpAddr,
+}
+
+impl Link {
+    /// Connects it.
+    pub(crate) fn up(&self, host: &Namespace) {
+        let Self { name, number, .. } = self;
+        host.ip(&format!(
+            "link set {name} up\n\
+             route add default via 10.0.{number}.1 dev {name} metric {metric}\n\
+             route add default via 10.0.{number}.1 dev {name} table {metric}",
+            metric = 100 + number
+        ));
+    }
+
+    /// Disconnects it.
+    pub(crate) fn down(&self, host: &Namespace) {
+        host.ip(&format!("link set {} down", self.name));
+    }
+}
