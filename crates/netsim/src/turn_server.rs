@@ -166,6 +166,22 @@ impl TurnServer {
         lock(&self.state).allocations.clear();
     }
 
+    /// Restarts: allocations and nonce are forgotten, connections over TCP are reset. What clients still send
+    /// by an allocation goes nowhere, silently (RFC 8656 section 11.2); their requests are answered.
+    pub fn restart(&self) {
+        let streams = {
+            let mut state = lock(&self.state);
+            state.allocations.clear();
+            state.nonce.clear();
+            std::mem::take(&mut state.streams)
+        };
+        let mut addresses: Vec<SocketAddr> = streams.into_values().map(|(_, address)| address).collect();
+        addresses.dedup();
+        self.host.shared.with(|world| {
+            addresses.iter().for_each(|address| world.reset_streams_at(self.host.node, *address));
+        });
+    }
+
     /// Makes the nonce stale at once.
     pub fn expire_nonce(&self) {
         let now = self.host.shared.with(|world| world.now);

@@ -7,7 +7,7 @@ use peerstack_base::{
 };
 use peerstack_dtls::Certificate;
 pub use peerstack_dtls::DtlsEngineKind;
-pub use peerstack_p2p::TcpCandidatePolicy;
+pub use peerstack_p2p::{ContinualGatheringPolicy, TcpCandidatePolicy};
 use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_stun::ServerUrl;
 
@@ -158,6 +158,10 @@ pub struct Settings {
     pub port_range: Option<PortRange>,
     /// Host candidates over TCP (RFC 6544).
     pub tcp_candidates: TcpCandidatePolicy,
+    /// Whether gathering goes on while the connection lives, so that a call follows the host to a network that
+    /// comes later, and back, without an ICE restart. Gathering is then never complete (libwebrtc has the same
+    /// setting, off by default).
+    pub continual_gathering: ContinualGatheringPolicy,
     /// Which DTLS implementation.
     pub dtls_engine: DtlsEngineKind,
     /// Which SRTP implementation.
@@ -174,6 +178,7 @@ impl Default for Settings {
             allow_loopback: false,
             port_range: None,
             tcp_candidates: TcpCandidatePolicy::default(),
+            continual_gathering: ContinualGatheringPolicy::default(),
             dtls_engine: DtlsEngineKind::default(),
             srtp_engine: SrtpEngineKind::default(),
             max_message_size: 262_144,

@@ -23,8 +23,8 @@ mod states;
 mod stats;
 
 pub use configuration::{
-    BundlePolicy, Configuration, DtlsEngineKind, IceServer, IceTransportPolicy, PeerConnectionDependencies,
-    Settings, SrtpEngineKind, TcpCandidatePolicy,
+    BundlePolicy, Configuration, ContinualGatheringPolicy, DtlsEngineKind, IceServer, IceTransportPolicy,
+    PeerConnectionDependencies, Settings, SrtpEngineKind, TcpCandidatePolicy,
 };
 pub use data_channel::{
     DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState,

@@ -15,8 +15,8 @@ use peerstack_dtls::{
 };
 use peerstack_jsep::{CreateTransport, JsepTransportFactory};
 use peerstack_p2p::{
-    CandidateFilter, IceServer, IceTransportStats, P2PTransportChannel, P2PTransportChannelConfig,
-    TcpCandidatePolicy,
+    CandidateFilter, ContinualGatheringPolicy, IceServer, IceTransportStats, P2PTransportChannel,
+    P2PTransportChannelConfig, TcpCandidatePolicy,
 };
 
 use super::commands::ConnectionConfig;
@@ -77,6 +77,7 @@ pub(super) struct TransportFactory {
     allow_loopback: bool,
     ports: Option<PortRange>,
     tcp_candidates: TcpCandidatePolicy,
+    continual_gathering: ContinualGatheringPolicy,
     engine: DtlsEngineKind,
     certificate: Certificate,
     wall_clock: Arc<dyn WallClock>,
@@ -99,6 +100,7 @@ impl TransportFactory {
             allow_loopback: config.settings.allow_loopback,
             ports: config.settings.port_range,
             tcp_candidates: config.settings.tcp_candidates,
+            continual_gathering: config.settings.continual_gathering,
             engine: config.settings.dtls_engine,
             certificate: config.certificate.clone(),
             wall_clock,
@@ -121,6 +123,7 @@ impl JsepTransportFactory for TransportFactory {
         ice.port_allocator.ice_servers.clone_from(&self.servers);
         ice.port_allocator.port_range = self.ports;
         ice.port_allocator.tcp_candidates = self.tcp_candidates;
+        ice.ice_config.continual_gathering_policy = self.continual_gathering;
         ice.port_allocator.allow_loopback = self.allow_loopback;
         if self.relay_only {
             ice.port_allocator.candidate_filter = CandidateFilter::RELAY;
