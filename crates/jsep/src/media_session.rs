@@ -24,7 +24,7 @@ use payload_types::NumberRegistry;
 
 /// The SCTP port of our data channel sections (RFC 8831 leaves it open; all browsers take this one).
 const SCTP_PORT: u16 = 5000;
-/// The largest data channel message we take, in bytes; what libwebrtc says too.
+/// The largest data channel message we take unless told otherwise, in bytes; what libwebrtc says too.
 const MAX_MESSAGE_SIZE: u64 = 262_144;
 
 /// Why no offer or answer could be made. Nothing has changed then.
@@ -175,6 +175,8 @@ pub struct MediaSessionOptions {
     pub rtcp_reduced_size: bool,
     /// The RTCP canonical name of all we send.
     pub cname: String,
+    /// The largest data channel message we take, in bytes: `a=max-message-size` (RFC 8841 section 6).
+    pub max_message_size: u64,
 }
 
 impl Default for MediaSessionOptions {
@@ -186,6 +188,7 @@ impl Default for MediaSessionOptions {
             rtcp_mux_only: false,
             extmap_allow_mixed: true,
             rtcp_reduced_size: true,
+            max_message_size: MAX_MESSAGE_SIZE,
             cname: String::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod media_counter;
 mod ntp_time;
 mod receive_statistics;
 mod rtcp_builder;
@@ -11,6 +12,7 @@ mod rtp_statistics;
 #[cfg(test)]
 mod test_util;
 
+pub use media_counter::{MediaCounter, MediaCounts};
 pub use ntp_time::{NtpClock, NtpTime};
 pub use receive_statistics::StreamStatistician;
 pub use rtcp_builder::{MAX_BLOCKS, RtcpBuilder, RtcpWriteError};

@@ -92,6 +92,8 @@ fn reports_cross_and_tell_the_round_trip_time() {
     assert!((after(99)..=after(102)).contains(&round_trip), "{round_trip:?}");
     assert!(remote.round_trip_time_measurements > 10 && remote.total_round_trip_time > after(1000));
     assert!((0.08..0.12).contains(&remote.fraction_lost) && remote.packets_lost > 150);
+    let expected = remote.packets_received + u64::try_from(remote.packets_lost).unwrap();
+    assert!((1_800..=2_000).contains(&expected), "{expected}");
     let remote = receiver.remote_outbound().next().unwrap();
     assert!(remote.packets_sent > 1800 && remote.bytes_sent == remote.packets_sent * 100);
     assert!(remote.reports > 13 && remote.remote_timestamp > Some(FixedClock.now()));

@@ -133,6 +133,8 @@ pub struct RemoteInboundRtpStats {
     pub ssrc: u32,
     /// Kind.
     pub kind: MediaKind,
+    /// Packets it received: those it should have, less those it lost (RFC 3550 section 6.4.1).
+    pub packets_received: u64,
     /// Packets it lost.
     pub packets_lost: i32,
     /// Part of the packets it lost in the last interval, 0 to 1.

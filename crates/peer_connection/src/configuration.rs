@@ -14,6 +14,8 @@ use peerstack_stun::ServerUrl;
 use crate::io::{BasicNetworkManager, BasicPacketSocketFactory, SystemDnsResolver};
 use crate::{RtcError, RtcErrorKind};
 
+/// The largest [`Settings::max_message_size`]: a message is delivered whole, so each one may take this much memory.
+const MAX_MESSAGE_SIZE: u32 = 64 << 20;
 /// Bytes of a TURN username at most (RFC 8489 section 14.3).
 const MAX_USERNAME: usize = 509;
 
@@ -166,7 +168,8 @@ pub struct Settings {
     pub dtls_engine: DtlsEngineKind,
     /// Which SRTP implementation.
     pub srtp_engine: SrtpEngineKind,
-    /// The largest message our data channels take, in bytes, told to the peer as `max-message-size`.
+    /// The largest message our data channels take, in bytes, told to the peer as `max-message-size` (RFC 8841 section
+    /// 6); 256 KiB, as browsers say. 1 to 64 MiB; a peer that sends a larger one ends the association.
     pub max_message_size: u32,
     /// RTP packets that wait for the application on one track before the oldest are dropped and counted.
     pub track_queue: usize,
@@ -257,6 +260,13 @@ pub(crate) fn checked_settings(settings: &Settings) -> Result<Settings, RtcError
         return Err(not_built_in("webrtc-dtls"));
     }
     settings.srtp_engine.backend()?;
+    if !(1..=MAX_MESSAGE_SIZE).contains(&settings.max_message_size) {
+        let (size, most) = (settings.max_message_size, MAX_MESSAGE_SIZE);
+        return Err(RtcError::new(
+            RtcErrorKind::RangeError,
+            format!("max_message_size is {size}, it may be 1 to {most}"),
+        ));
+    }
     Ok(settings.clone())
 }
 
@@ -296,6 +306,20 @@ mod tests {
         assert_eq!(refused(&srtp), expected(cfg!(feature = "webrtc-srtp")));
         let dtls = Settings { dtls_engine: DtlsEngineKind::WebrtcDtls, ..Settings::default() };
         assert_eq!(refused(&dtls), expected(cfg!(feature = "webrtc-dtls")));
+    }
+
+    /// A size that cannot be told to the peer, or would take all memory, is refused.
+    #[test]
+    fn the_message_size_has_bounds() {
+        for (size, expected) in [
+            (0, Err(RtcErrorKind::RangeError)),
+            (1, Ok(())),
+            (64 << 20, Ok(())),
+            (u32::MAX, Err(RtcErrorKind::RangeError)),
+        ] {
+            let settings = Settings { max_message_size: size, ..Settings::default() };
+            assert_eq!(checked_settings(&settings).map(drop).map_err(|error| error.kind), expected, "{size}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `RTCDataChannel` (webrtc-pc section 6.2). Answers to libwebrtc's `pc/sctp_data_channel.cc`; the handle is
 //! the application's, the other end is the network task's.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -9,11 +9,15 @@ use peerstack_base::Counter;
 use tokio::sync::mpsc;
 
 use crate::network_task::{ChannelKey, ConnectionCommand, NetworkHandle};
+use crate::unread_gate::UnreadGate;
 use crate::{RtcError, RtcErrorKind};
 
 /// Bytes that may wait to be sent on one channel; beyond it [`DataChannel::send`] fails (libwebrtc
 /// `kMaxQueuedSendDataBytes`).
 pub(crate) const MAX_QUEUED_SEND_BYTES: usize = 16 << 20;
+
+/// Bytes that may wait for the application on one channel before the peer is held back.
+const MAX_UNREAD: usize = 8 << 20;
 
 /// Bytes that a waiting message takes beside its own.
 const MESSAGE_OVERHEAD: usize = 256;
@@ -32,6 +36,54 @@ pub enum DataChannelState {
     Closed,
 }
 
+/// `RTCPriorityType` (webrtc-priority section 4): how much of the path a channel gets while others have something to
+/// send too. Each step is twice the one before (RFC 8831 section 6.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+#[doc(alias = "RTCPriorityType")]
+pub enum PriorityType {
+    /// Below normal, 128 on the wire.
+    VeryLow,
+    /// Normal, 256 on the wire.
+    #[default]
+    Low,
+    /// High, 512 on the wire.
+    Medium,
+    /// Extra high, 1024 on the wire.
+    High,
+}
+
+impl PriorityType {
+    /// The W3C string.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VeryLow => "very-low",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
+
+    /// The value of DATA_CHANNEL_OPEN (RFC 8832 section 5.1).
+    pub(crate) fn to_wire(self) -> u16 {
+        match self {
+            Self::VeryLow => 128,
+            Self::Low => 256,
+            Self::Medium => 512,
+            Self::High => 1024,
+        }
+    }
+
+    /// Of what a peer says; values between count as the step below (RFC 8831 section 6.4).
+    pub(crate) fn from_wire(value: u16) -> Self {
+        match value {
+            0..=128 => Self::VeryLow,
+            129..=256 => Self::Low,
+            257..=512 => Self::Medium,
+            513.. => Self::High,
+        }
+    }
+}
+
 /// How a channel is made (`RTCDataChannelInit`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataChannelInit {
@@ -45,8 +97,11 @@ pub struct DataChannelInit {
     pub protocol: String,
     /// Both sides make the channel with the same `id`; nothing is announced.
     pub negotiated: bool,
-    /// Stream id, 0 to 65,534; only for negotiated channels.
+    /// Stream id, 0 to 65,534: needed for a negotiated channel, of no meaning for others, whose id is chosen once the
+    /// DTLS role is known (RFC 8832 section 6).
     pub id: Option<u16>,
+    /// How much of the path it gets.
+    pub priority: PriorityType,
 }
 
 impl Default for DataChannelInit {
@@ -58,6 +113,7 @@ impl Default for DataChannelInit {
             protocol: String::new(),
             negotiated: false,
             id: None,
+            priority: PriorityType::default(),
         }
     }
 }
@@ -80,7 +136,7 @@ impl DataChannelInit {
         }
         match (self.negotiated, self.id) {
             (true, None) => Err(RtcError::type_error("a negotiated channel needs an id")),
-            (_, Some(65_535)) => Err(RtcError::type_error("id 65535 is reserved (RFC 8832 section 5.1)")),
+            (true, Some(65_535)) => Err(RtcError::type_error("id 65535 is reserved (RFC 8832 section 5.1)")),
             _ => Ok(()),
         }
     }
@@ -167,9 +223,9 @@ pub(crate) struct DataChannelShared {
     buffered_amount: AtomicUsize,
     low_threshold: AtomicUsize,
     /// What the messages in the application's queue cost, see [`DataChannelMessage::cost`].
-    undelivered: AtomicUsize,
-    /// Whether the network task waits for the application to take messages.
-    pub(crate) paused: AtomicBool,
+    pub(crate) unread: UnreadGate,
+    /// The same of all channels of the connection.
+    unread_of_all: Arc<UnreadGate>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -187,7 +243,12 @@ pub(crate) struct DataChannelCounters {
 }
 
 impl DataChannelShared {
-    pub(crate) fn new(key: ChannelKey, label: String, init: DataChannelInit) -> Self {
+    pub(crate) fn new(
+        key: ChannelKey,
+        label: String,
+        init: DataChannelInit,
+        unread_of_all: Arc<UnreadGate>,
+    ) -> Self {
         let dynamic = Dynamic { id: init.id, ..Dynamic::default() };
         Self {
             key,
@@ -196,8 +257,8 @@ impl DataChannelShared {
             dynamic: Mutex::new(dynamic),
             buffered_amount: AtomicUsize::new(0),
             low_threshold: AtomicUsize::new(0),
-            undelivered: AtomicUsize::new(0),
-            paused: AtomicBool::new(false),
+            unread: UnreadGate::new(MAX_UNREAD),
+            unread_of_all,
         }
     }
 
@@ -240,12 +301,16 @@ impl DataChannelShared {
         before > threshold && before.saturating_sub(bytes) <= threshold
     }
 
-    pub(crate) fn undelivered(&self) -> usize {
-        self.undelivered.load(Ordering::Acquire)
+    /// A message of this cost goes into the application's queue.
+    pub(crate) fn add_unread(&self, cost: usize) {
+        self.unread.add(cost);
+        self.unread_of_all.add(cost);
     }
 
-    pub(crate) fn delivered_to_queue(&self, message: &DataChannelMessage) {
-        self.undelivered.fetch_add(message.cost(), Ordering::AcqRel);
+    /// It was taken out of it. Whether the network task is to be told.
+    pub(crate) fn take_unread(&self, cost: usize) -> bool {
+        let (this, all) = (self.unread.take(cost), self.unread_of_all.take(cost));
+        this || all
     }
 }
 
@@ -265,6 +330,18 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // Nobody will read what waits: it counts no longer. What comes from here on is refused to its sender.
+        let events = self.events.get_mut();
+        events.close();
+        let mut resume = false;
+        while let Ok(event) = events.try_recv() {
+            if let DataChannelEvent::Message(message) = event {
+                resume |= self.shared.take_unread(message.cost());
+            }
+        }
+        if resume {
+            self.network.send(ConnectionCommand::ResumeDataChannel(self.shared.key));
+        }
         if self.shared.state() != DataChannelState::Closed {
             self.network.send(ConnectionCommand::CloseDataChannel(self.shared.key));
         }
@@ -310,7 +387,13 @@ impl DataChannel {
         self.inner.shared.init.negotiated
     }
 
-    /// The stream id, once there is one.
+    /// How much of the path it gets.
+    pub fn priority(&self) -> PriorityType {
+        self.inner.shared.init.priority
+    }
+
+    /// The stream id: given at once if the channel is negotiated or the DTLS role is known, else with the answer that
+    /// tells the role.
     pub fn id(&self) -> Option<u16> {
         self.inner.shared.id()
     }
@@ -346,7 +429,10 @@ impl DataChannel {
         let (shared, len) = (&self.inner.shared, message.len());
         if shared.state() != DataChannelState::Open {
             let state = shared.state();
-            return Err(RtcError::invalid_state(format!("the channel is {state:?}, not Open")));
+            let label = &shared.label;
+            return Err(RtcError::invalid_state(format!(
+                "the data channel {label:?} is {state:?}, not Open"
+            )));
         }
         let limit = self.inner.network.max_message_size();
         if len > limit {
@@ -371,14 +457,13 @@ impl DataChannel {
         self.send(DataChannelMessage::Text(text.into()))
     }
 
-    /// The next event; `None` once the channel is closed and all was read. Messages that are not taken hold
-    /// the peer back once 8 MiB wait; none is dropped.
+    /// The next event; `None` once the channel is closed and all was read. Messages that are not taken hold the
+    /// peer back once 8 MiB wait on the channel, or 32 MiB on all channels of the connection; none is dropped.
     pub async fn next_event(&self) -> Option<DataChannelEvent> {
         let event = self.inner.events.lock().await.recv().await;
         if let Some(DataChannelEvent::Message(message)) = &event {
             let shared = &self.inner.shared;
-            shared.undelivered.fetch_sub(message.cost(), Ordering::AcqRel);
-            if shared.paused.load(Ordering::Acquire) {
+            if shared.take_unread(message.cost()) {
                 self.inner.network.send(ConnectionCommand::ResumeDataChannel(shared.key));
             }
         }
@@ -399,6 +484,17 @@ impl DataChannel {
 mod tests {
     use super::*;
 
+    /// RFC 8831 section 6.4.
+    #[test]
+    fn priorities_have_numbers() {
+        use PriorityType::{High, Low, Medium, VeryLow};
+        for (priority, wire) in [(VeryLow, 128), (Low, 256), (Medium, 512), (High, 1024)] {
+            assert_eq!((priority.to_wire(), PriorityType::from_wire(wire)), (wire, priority));
+        }
+        assert_eq!([0, 129, 600, 65_535].map(PriorityType::from_wire), [VeryLow, Low, High, High]);
+    }
+
+    /// K01: what W3C's createDataChannel refuses, and what it takes at the edge.
     #[test]
     fn w3c_checks_what_a_channel_is_made_from() {
         let ok = DataChannelInit::default();
@@ -406,6 +502,15 @@ mod tests {
         let both = DataChannelInit { max_packet_life_time: Some(1), max_retransmits: Some(1), ..ok.clone() };
         let no_id = DataChannelInit { negotiated: true, ..ok.clone() };
         let reserved = DataChannelInit { negotiated: true, id: Some(65_535), ..ok.clone() };
+        // Of a channel that is not negotiated the id says nothing.
+        assert_eq!(DataChannelInit { id: Some(65_535), ..ok.clone() }.validate(""), Ok(()));
+        let most = DataChannelInit {
+            protocol: "p".repeat(65_535),
+            negotiated: true,
+            id: Some(65_534),
+            ..ok.clone()
+        };
+        assert_eq!(most.validate(&"l".repeat(65_535)), Ok(()));
         let long = DataChannelInit { protocol: "p".repeat(65_536), ..ok.clone() };
         for bad in [both, no_id, reserved, long] {
             assert_eq!(bad.validate("label").map_err(|error| error.kind), Err(RtcErrorKind::TypeError));
@@ -415,7 +520,8 @@ mod tests {
 
     #[test]
     fn the_low_threshold_is_told_only_when_crossed_from_above() {
-        let shared = DataChannelShared::new(ChannelKey(1), String::new(), DataChannelInit::default());
+        let all = Arc::new(UnreadGate::new(1));
+        let shared = DataChannelShared::new(ChannelKey(1), String::new(), DataChannelInit::default(), all);
         shared.low_threshold.store(10, Ordering::Release);
         shared.buffered_amount.store(30, Ordering::Release);
         assert!(!shared.release(10));

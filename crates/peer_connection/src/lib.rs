@@ -21,13 +21,14 @@ mod shared;
 mod signaling_task;
 mod states;
 mod stats;
+mod unread_gate;
 
 pub use configuration::{
     BundlePolicy, Configuration, ContinualGatheringPolicy, DtlsEngineKind, IceServer, IceTransportPolicy,
     PeerConnectionDependencies, Settings, SrtpEngineKind, TcpCandidatePolicy,
 };
 pub use data_channel::{
-    DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState,
+    DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState, PriorityType,
 };
 pub use media_stream_track::{MediaStreamTrack, TrackKind};
 pub use peer_connection::{PeerConnection, PeerConnectionEvents};

@@ -280,13 +280,14 @@ impl PeerConnection {
     /// Opens a data channel; messages pass once it tells `Open`.
     ///
     /// # Errors
-    /// `InvalidStateError` on a closed connection, `TypeError` for what `init` says wrongly, `OperationError`
-    /// if the id is in use or all are.
+    /// `InvalidStateError` on a closed connection, `TypeError` for a label or protocol of more than 65,535 bytes,
+    /// for two kinds of limited reliability at once, for a negotiated channel without id or with id 65,535,
+    /// `OperationError` if the id is in use, is beyond the streams agreed on, or none is left.
     pub fn create_data_channel(&self, label: &str, init: DataChannelInit) -> Result<DataChannel, RtcError> {
-        init.validate(label)?;
         let shared = self.shared();
         let mut state = shared.lock();
         state.open()?;
+        init.validate(label)?;
         let channel = shared.network.shared().register(label.to_owned(), init)?;
         let (sender, receiver) = mpsc::unbounded_channel();
         shared

@@ -47,6 +47,13 @@ impl RtcErrorKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RtcErrorDetail {
+    /// A data channel failed, its transport did not: `data-channel-failure`.
+    DataChannelFailure,
+    /// The SCTP association ended: `sctp-failure`.
+    SctpFailure {
+        /// The first cause in the peer's ABORT (`sctpCauseCode`, RFC 9260 section 3.3.10), if it gave one.
+        cause_code: Option<u16>,
+    },
     /// SDP does not parse: `sdp-syntax-error`.
     SdpSyntaxError {
         /// The line, counted from 1 (`sdpLineNumber`).
@@ -58,6 +65,8 @@ impl RtcErrorDetail {
     /// The word of the W3C enum.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::DataChannelFailure => "data-channel-failure",
+            Self::SctpFailure { .. } => "sctp-failure",
             Self::SdpSyntaxError { .. } => "sdp-syntax-error",
         }
     }
@@ -87,6 +96,11 @@ impl RtcError {
         let line_number = u32::try_from(line_number).unwrap_or(u32::MAX);
         let detail = Some(RtcErrorDetail::SdpSyntaxError { line_number });
         Self { detail, ..Self::new(RtcErrorKind::OperationError, message) }
+    }
+
+    /// What went wrong with a data channel (webrtc-pc section 6.2).
+    pub(crate) fn data_channel(message: impl Into<String>, detail: RtcErrorDetail) -> Self {
+        Self { detail: Some(detail), ..Self::operation(message) }
     }
 
     pub(crate) fn closed() -> Self {

@@ -224,7 +224,7 @@ fn unreliable_messages_are_given_up() {
     }
 }
 
-/// W3C counts a message's life from `send`: what waits too long in our queue is not sent at all, and the room it
+/// K22: W3C counts a message's life from `send`: what waits too long in our queue is not sent at all, and the room it
 /// took is free.
 #[test]
 fn a_message_may_expire_before_it_is_sent() {
@@ -250,7 +250,7 @@ fn a_message_may_expire_before_it_is_sent() {
     }));
 }
 
-/// Unreliable and unordered under steady loss: whole messages or none, no duplicates, and the channel lives.
+/// K22: unreliable and unordered under steady loss: whole messages or none, no duplicates, and the channel lives.
 #[test]
 fn a_lossy_unreliable_channel_lives() {
     let mut pair = Pair::connected().seed(3);

@@ -35,6 +35,7 @@ fn messages_are_echoed() {
     }));
 }
 
+/// K08: messages of many sizes, whole and in order.
 #[test]
 fn sizes_arrive_equal_and_in_order() {
     let mut pair = Pair::connected();
@@ -220,7 +221,7 @@ fn closed_channels_give_their_identifiers_back() {
     }
 }
 
-/// K08: a channel closed with a full queue delivers all of it first, over a lossy path too.
+/// K21, K08: a channel closed with a full queue delivers all of it first, over a lossy path too.
 #[test]
 fn close_sends_what_waits() {
     let mut pair = Pair::connected().seed(5);

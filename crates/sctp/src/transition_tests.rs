@@ -55,7 +55,7 @@ const NOISE: Event = ("packets of no association", |pair| {
     }
 });
 
-/// K05: the states of the transport.
+/// K20, K05: the states of the transport.
 #[test]
 fn transitions_of_the_transport() {
     let table = [

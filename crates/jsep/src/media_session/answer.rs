@@ -4,8 +4,8 @@ use peerstack_p2p::{ConnectionRole, IceMode};
 
 use super::offer::write_senders;
 use super::{
-    MAX_MESSAGE_SIZE, MediaDescriptionOptions, MediaSessionError, MediaSessionOptions, SCTP_PORT, check_kind,
-    check_sections, msid_semantic, negotiate, says_senders,
+    MediaDescriptionOptions, MediaSessionError, MediaSessionOptions, SCTP_PORT, check_kind, check_sections,
+    msid_semantic, negotiate, says_senders,
 };
 use crate::jsep_transport::answer_setup;
 use crate::session_description::{
@@ -84,7 +84,7 @@ fn content(
                 Some(MediaContentDescription::Sctp(SctpDataContentDescription {
                     // In the old form the number in the m-line is ours to choose; peers of then expect theirs.
                     sctp_port: if sctp.use_sctpmap { sctp.sctp_port } else { SCTP_PORT },
-                    max_message_size: Some(MAX_MESSAGE_SIZE),
+                    max_message_size: Some(options.max_message_size),
                     use_sctpmap: sctp.use_sctpmap,
                     bandwidth: None,
                 }))

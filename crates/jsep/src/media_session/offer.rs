@@ -4,8 +4,8 @@ use peerstack_p2p::{ConnectionRole, IceMode};
 
 use super::payload_types::{NumberPicker, NumberRegistry};
 use super::{
-    MAX_MESSAGE_SIZE, MediaDescriptionOptions, MediaSessionError, MediaSessionOptions, SCTP_PORT, check_kind,
-    check_sections, msid_semantic, says_senders,
+    MediaDescriptionOptions, MediaSessionError, MediaSessionOptions, SCTP_PORT, check_kind, check_sections,
+    msid_semantic, says_senders,
 };
 use crate::BundlePolicy;
 use crate::session_description::{
@@ -101,7 +101,7 @@ fn content(
         }
         MediaKind::Application => MediaContentDescription::Sctp(SctpDataContentDescription {
             sctp_port: SCTP_PORT,
-            max_message_size: Some(MAX_MESSAGE_SIZE),
+            max_message_size: Some(options.max_message_size),
             // A peer of before RFC 8841 offered it; we go on as we answered.
             use_sctpmap: local
                 .and_then(|content| content.description.as_sctp())

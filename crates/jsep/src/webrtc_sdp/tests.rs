@@ -56,7 +56,7 @@ fn a_round_trip_keeps_the_meaning() {
     }
 }
 
-/// P01: LF alone, no line end at the end, blank lines; t= before a=.
+/// P12, P01: LF alone, no line end at the end, blank lines; t= before a=.
 #[test]
 fn line_ends_and_order() {
     let expected = parse(test_sdp::CHROMIUM_OFFER).unwrap();
@@ -145,7 +145,7 @@ fn a_simulcast_offer() {
     assert_eq!(serialize(&description), test_sdp::CHROMIUM_SIMULCAST_OFFER);
 }
 
-/// P07: what the session level says holds for sections that do not say otherwise.
+/// P12, P07: what the session level says holds for sections that do not say otherwise.
 #[test]
 fn sections_inherit_from_the_session() {
     let offer = parse(test_sdp::FIREFOX_OFFER).unwrap();

@@ -28,6 +28,8 @@ pub(super) struct SendStream {
     sent: StreamCounter,
     /// When the last packet was sent, and its timestamp.
     last: Option<(Instant, u32)>,
+    /// Sequence number of the first packet sent.
+    first: Option<u16>,
     sends: bool,
     pub(super) feedback: FeedbackCounter,
     /// Last full intra request: who asked, and its number.
@@ -42,6 +44,7 @@ impl SendStream {
             clock_rate,
             sent: StreamCounter::default(),
             last: None,
+            first: None,
             sends: false,
             feedback: FeedbackCounter::default(),
             last_fir: None,
@@ -71,6 +74,7 @@ impl SendStream {
     pub(super) fn on_sent(&mut self, now: Instant, packet: &RtpPacketInfo) {
         self.sends = true;
         self.sent.add(packet);
+        self.first.get_or_insert(packet.sequence_number);
         self.last = Some((now, packet.timestamp));
     }
 
@@ -108,9 +112,14 @@ impl SendStream {
     pub(super) fn remote_inbound(&self, ssrc: u32) -> Option<RemoteInboundRtpStats> {
         let remote = self.remote?;
         let clock_rate = f64::from(self.clock_rate.max(1));
+        let highest = remote.block.extended_highest_sequence_number;
+        let expected = highest.wrapping_sub(u32::from(self.first.unwrap_or_default())).wrapping_add(1);
+        let received = i64::from(expected) - i64::from(remote.block.cumulative_lost);
         Some(RemoteInboundRtpStats {
             ssrc,
             kind: self.kind,
+            // A peer that counted from elsewhere must not make up packets that were never sent.
+            packets_received: u64::try_from(received).unwrap_or_default().min(self.sent.packets),
             packets_lost: remote.block.cumulative_lost,
             fraction_lost: f64::from(remote.block.fraction_lost) / 256.0,
             jitter: f64::from(remote.block.jitter) / clock_rate,

@@ -1,16 +1,17 @@
 //! What handles and the signaling task ask of the network task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
-use peerstack_dtls::Certificate;
+use peerstack_dtls::{Certificate, DtlsRole};
 use peerstack_jsep::{
     Codec, JsepError, RtpExtension, SessionDescription as ParsedDescription, TransportDescription,
 };
 use peerstack_p2p::{Candidate, CandidatePair};
 use peerstack_rtp_transport::SrtpBackendKind;
+use peerstack_sctp::MAX_SCTP_STREAMS;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::configuration::{BundlePolicy, Configuration, IceTransportPolicy, Settings};
@@ -23,12 +24,17 @@ use crate::rtp_packet::{RtcpFeedback, RtcpPacket, RtpPacket};
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::NetworkEvent;
 use crate::stats::NetworkSnapshot;
+use crate::unread_gate::UnreadGate;
 use crate::{RtcError, RtpTransceiverDirection, SdpType, TrackKind};
 
 /// Bytes of RTP that may wait for the network task before senders are told so.
 const MAX_QUEUED_RTP_BYTES: usize = 4 << 20;
 /// Data channels one connection may have (libwebrtc `kMaxSctpSid`).
 const MAX_DATA_CHANNELS: usize = 1_024;
+
+/// Bytes of messages that may wait for the application on all data channels of a connection before the peer is held
+/// back.
+pub(super) const MAX_UNREAD_OF_ALL: usize = 32 << 20;
 
 /// Packets of RTCP that wait for the application to read them, of at most 2 KiB each.
 const MAX_RAW_RTCP: usize = 256;
@@ -180,11 +186,71 @@ pub(crate) struct HandleShared {
     max_message_size: AtomicUsize,
     queued_rtp: AtomicUsize,
     next_channel: AtomicU32,
-    channels: Mutex<Vec<Weak<DataChannelShared>>>,
+    channels: Mutex<Channels>,
+    /// Messages of all channels that the application has not taken.
+    pub(super) unread: Arc<UnreadGate>,
     /// RTCP that is not read here.
     pub(crate) rtcp: DroppingQueue<RtcpPacket>,
     /// What was measured last, once the connection is closed.
     last_stats: Mutex<Option<NetworkSnapshot>>,
+}
+
+/// The data channels of a connection, and what decides their ids.
+#[derive(Debug, Default)]
+struct Channels {
+    all: Vec<Weak<DataChannelShared>>,
+    /// Our DTLS role, once known: even ids are the client's (RFC 8832 section 6).
+    role: Option<DtlsRole>,
+    /// Streams that were agreed on, once the association stands.
+    max_channels: Option<u16>,
+    /// Where the search for a free id begins: one that was just closed rests for as long as possible.
+    next_id: u16,
+}
+
+impl Channels {
+    /// The channels that are not closed.
+    fn alive(&mut self) -> Vec<Arc<DataChannelShared>> {
+        self.all.retain(|channel| {
+            channel.upgrade().is_some_and(|channel| channel.state() != DataChannelState::Closed)
+        });
+        self.all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// An id of ours that no channel has (RFC 8832 section 6).
+    fn free_id(&mut self, role: DtlsRole, used: &BTreeSet<u16>) -> Result<u16, RtcError> {
+        let first = u16::from(role == DtlsRole::Server);
+        let limit = self.max_channels.unwrap_or(MAX_SCTP_STREAMS);
+        let ours = (first..limit).step_by(2).filter(|id| !used.contains(id));
+        let (before, after): (Vec<u16>, Vec<u16>) = ours.partition(|id| *id < self.next_id);
+        let id = after.first().or(before.first()).copied().ok_or_else(|| {
+            RtcError::operation(format!("all ids of ours below {limit} are in use by data channels"))
+        })?;
+        self.next_id = id + 2;
+        Ok(id)
+    }
+
+    fn id_for(
+        &mut self,
+        init: &DataChannelInit,
+        alive: &[Arc<DataChannelShared>],
+    ) -> Result<Option<u16>, RtcError> {
+        let used: BTreeSet<u16> = alive.iter().filter_map(|channel| channel.id()).collect();
+        match (init.id.filter(|_| init.negotiated), self.role) {
+            (Some(id), _) if used.contains(&id) => {
+                Err(RtcError::operation(format!("id {id} is in use by another data channel")))
+            }
+            (Some(id), _) => match self.max_channels.filter(|max| id >= *max) {
+                Some(max) => {
+                    let text =
+                        format!("id {id} of the data channel is not below {max}, the streams agreed on");
+                    Err(RtcError::operation(text))
+                }
+                None => Ok(Some(id)),
+            },
+            (None, Some(role)) => self.free_id(role, &used).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 impl HandleShared {
@@ -193,7 +259,8 @@ impl HandleShared {
             max_message_size: AtomicUsize::new(65_536),
             queued_rtp: AtomicUsize::new(0),
             next_channel: AtomicU32::new(0),
-            channels: Mutex::new(Vec::new()),
+            channels: Mutex::new(Channels::default()),
+            unread: Arc::new(UnreadGate::new(MAX_UNREAD_OF_ALL)),
             rtcp: DroppingQueue::new(MAX_RAW_RTCP),
             last_stats: Mutex::new(None),
         }
@@ -216,32 +283,53 @@ impl HandleShared {
         self.queued_rtp.fetch_sub(bytes, Ordering::AcqRel);
     }
 
-    /// The channels that are not closed.
-    pub(crate) fn channels(&self) -> Vec<Arc<DataChannelShared>> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        channels.retain(|channel| {
-            channel.upgrade().is_some_and(|channel| channel.state() != DataChannelState::Closed)
-        });
-        channels.iter().filter_map(Weak::upgrade).collect()
+    fn lock_channels(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A channel with a key of its own, entered in the list.
+    /// The channels that are not closed.
+    pub(crate) fn channels(&self) -> Vec<Arc<DataChannelShared>> {
+        self.lock_channels().alive()
+    }
+
+    /// What decides the ids of channels made from now on.
+    pub(super) fn set_id_rules(&self, role: Option<DtlsRole>, max_channels: Option<u16>) {
+        let mut channels = self.lock_channels();
+        (channels.role, channels.max_channels) = (role, max_channels);
+    }
+
+    /// A channel the application makes, with a key of its own, entered in the list; with its id if that can be told.
     pub(crate) fn register(
         &self,
         label: String,
-        init: DataChannelInit,
+        mut init: DataChannelInit,
     ) -> Result<Arc<DataChannelShared>, RtcError> {
-        let alive = self.channels();
-        if let Some(id) = init.id.filter(|id| alive.iter().any(|channel| channel.id() == Some(*id))) {
-            return Err(RtcError::operation(format!("id {id} is in use by another data channel")));
-        }
+        let mut channels = self.lock_channels();
+        let alive = channels.alive();
         if alive.len() >= MAX_DATA_CHANNELS {
             return Err(RtcError::operation(format!("there are {MAX_DATA_CHANNELS} data channels already")));
         }
+        init.id = channels.id_for(&init, &alive)?;
+        Ok(self.enter(&mut channels, label, init))
+    }
+
+    /// A channel the peer made; `None` if its id is taken.
+    pub(super) fn register_incoming(
+        &self,
+        label: String,
+        init: DataChannelInit,
+    ) -> Option<Arc<DataChannelShared>> {
+        let mut channels = self.lock_channels();
+        let alive = channels.alive();
+        let taken = alive.iter().any(|channel| channel.id().is_some() && channel.id() == init.id);
+        (!taken && alive.len() < MAX_DATA_CHANNELS).then(|| self.enter(&mut channels, label, init))
+    }
+
+    fn enter(&self, channels: &mut Channels, label: String, init: DataChannelInit) -> Arc<DataChannelShared> {
         let key = ChannelKey(self.next_channel.fetch_add(1, Ordering::Relaxed));
-        let channel = Arc::new(DataChannelShared::new(key, label, init));
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&channel));
-        Ok(channel)
+        let channel = Arc::new(DataChannelShared::new(key, label, init, Arc::clone(&self.unread)));
+        channels.all.push(Arc::downgrade(&channel));
+        channel
     }
 }
 

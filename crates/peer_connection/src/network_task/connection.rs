@@ -98,6 +98,7 @@ impl Connection {
         let mut controller_config =
             JsepTransportControllerConfig::with_bundle_policy(config.bundle_policy.to_jsep());
         controller_config.srtp_backend = config.srtp_backend;
+        controller_config.sctp = super::data_channels::sctp_config(&config.settings);
         let rtcp = Rtcp::new(config.cname, Arc::clone(&wall_clock), random.fork());
         let mut controller = JsepTransportController::new(factory, &controller_config, random.fork(), "pc");
         let controller_events = controller.subscribe();
@@ -132,6 +133,8 @@ impl Connection {
                 if let (Ok(()), Some(sections)) = (&result, media) {
                     self.configure_media(now, sections);
                 }
+                // webrtc-pc section 4.4.1.5: with the role come the ids of channels, before the promise is resolved.
+                self.open_data_channels(now);
                 let _ = reply.send(result);
             }
             ConnectionCommand::Rollback { reply } => {
@@ -296,15 +299,24 @@ impl Connection {
         while let Some(event) = self.controller_events.try_next() {
             self.handle_event(event);
         }
+        self.open_data_channels(now);
         let Self { controller, data, handles, events, .. } = self;
         if let Some(sctp) = controller.sctp_mut() {
-            handles.set_max_message_size(sctp.max_message_size());
-            data.open_waiting(now, sctp);
             data.process(now, sctp, handles, events);
         }
         self.flush_rtcp(now);
         // What the channels were handed leaves in the same turn.
         self.controller.process(now);
+    }
+
+    /// Channels that wait for their transport or their id get them.
+    fn open_data_channels(&mut self, now: Instant) {
+        let Self { controller, data, handles, .. } = self;
+        if let Some(sctp) = controller.sctp_mut() {
+            handles.set_max_message_size(sctp.max_message_size());
+            handles.set_id_rules(sctp.dtls_role(), sctp.max_channels());
+            data.open_waiting(now, sctp);
+        }
     }
 
     fn handle_event(&mut self, event: JsepTransportControllerEvent) {

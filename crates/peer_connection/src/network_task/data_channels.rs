@@ -1,28 +1,36 @@
 //! The network task's end of the data channels of one connection. Answers to the network half of libwebrtc's
 //! `pc/data_channel_controller.cc`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
 use peerstack_sctp::{
-    DataChannelEvent as SctpEvent, DataChannelId, DataChannelInit as SctpInit, DataChannelSendError,
-    MessageKind, SctpTransport,
+    DataChannelError, DataChannelEvent as SctpEvent, DataChannelId, DataChannelInit as SctpInit,
+    DataChannelOpenError, DataChannelSendError, MessageKind, SctpTransport, SctpTransportConfig,
 };
 use tokio::sync::mpsc;
 
-use super::commands::{ChannelKey, HandleShared};
+use super::commands::{ChannelKey, HandleShared, MAX_UNREAD_OF_ALL};
+use crate::configuration::Settings;
 use crate::data_channel::{
-    DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState,
+    DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState, PriorityType,
 };
 use crate::signaling_task::NetworkEvent;
 use crate::stats::PeerConnectionStats;
-use crate::{RtcError, RtcErrorKind};
+use crate::{RtcError, RtcErrorDetail};
 
-/// Bytes that may wait for the application on one channel before the peer is held back.
-const MAX_UNDELIVERED: usize = 8 << 20;
+/// How the SCTP transport of a connection is set up.
+pub(super) fn sctp_config(settings: &Settings) -> SctpTransportConfig {
+    let mut config = SctpTransportConfig::default();
+    let size = settings.max_message_size;
+    config.association.max_receive_message_size = size;
+    // A message is completed in the receive buffer, and others must not wait for that.
+    config.association.receive_buffer = config.association.receive_buffer.max(size.saturating_mul(2));
+    config.max_undrained = MAX_UNREAD_OF_ALL;
+    config
+}
 
 #[derive(Debug)]
 struct Endpoint {
@@ -67,6 +75,10 @@ impl Endpoint {
 pub(super) struct DataChannels {
     endpoints: BTreeMap<ChannelKey, Endpoint>,
     by_id: BTreeMap<DataChannelId, ChannelKey>,
+    /// Those without a stream id so far.
+    waiting: BTreeSet<ChannelKey>,
+    /// Those with bytes on their way.
+    sending: BTreeSet<ChannelKey>,
     /// Channels that opened, and those of them that closed.
     opened: u32,
     closed: u32,
@@ -80,6 +92,7 @@ impl DataChannels {
         events: mpsc::UnboundedSender<DataChannelEvent>,
     ) {
         let key = shared.key;
+        self.waiting.insert(key);
         let endpoint = Endpoint {
             shared,
             events,
@@ -92,25 +105,31 @@ impl DataChannels {
         self.endpoints.insert(key, endpoint);
     }
 
-    /// Opens what waits for a transport.
+    /// Opens what waits for a transport, and tells channels their ids.
     pub(super) fn open_waiting(&mut self, now: Instant, sctp: &mut SctpTransport) {
-        let waiting: Vec<_> = self
-            .endpoints
-            .iter()
-            .filter(|(_, endpoint)| endpoint.id.is_none())
-            .map(|(key, _)| *key)
-            .collect();
-        for key in waiting {
-            let Some(endpoint) = self.endpoints.get_mut(&key) else { continue };
-            match sctp.create_data_channel(now, to_sctp(&endpoint.shared.label, &endpoint.shared.init)) {
-                Ok(id) => {
-                    endpoint.id = Some(id);
-                    self.by_id.insert(id, key);
-                }
+        for key in self.waiting.iter().copied().collect::<Vec<_>>() {
+            let Some(endpoint) = self.endpoints.get_mut(&key) else {
+                self.waiting.remove(&key);
+                continue;
+            };
+            let id = match endpoint.id.map_or_else(|| open(now, sctp, &endpoint.shared), Ok) {
+                Ok(id) => id,
                 Err(error) => {
-                    endpoint.close(Some(RtcError::new(RtcErrorKind::OperationError, error.to_string())));
+                    let error = RtcError::data_channel(
+                        format!("the data channel {:?} was not opened: {error}", endpoint.shared.label),
+                        RtcErrorDetail::DataChannelFailure,
+                    );
+                    endpoint.close(Some(error));
                     self.endpoints.remove(&key);
+                    self.waiting.remove(&key);
+                    continue;
                 }
+            };
+            endpoint.id = Some(id);
+            self.by_id.insert(id, key);
+            if let Some(sid) = sctp.data_channel_init(id).and_then(|init| init.id) {
+                endpoint.shared.set_id(sid);
+                self.waiting.remove(&key);
             }
         }
     }
@@ -125,19 +144,17 @@ impl DataChannels {
     ) {
         let Some(endpoint) = self.endpoints.get_mut(&key) else { return };
         endpoint.pending.push_back(message);
+        self.sending.insert(key);
         if let Some(sctp) = sctp {
             feed(now, sctp, endpoint);
         }
     }
 
-    /// The application took messages: the peer need not be held back any longer.
+    /// The application took messages of this channel, or of any: the peer need not be held back any longer. What all
+    /// channels hold is looked at in [`process`](Self::process), which follows.
     pub(super) fn resume(&mut self, now: Instant, sctp: Option<&mut SctpTransport>, key: ChannelKey) {
-        let Some(endpoint) = self.endpoints.get(&key) else { return };
-        if endpoint.shared.undelivered() > MAX_UNDELIVERED / 2 {
-            return;
-        }
-        endpoint.shared.paused.store(false, Ordering::Release);
-        if let (Some(sctp), Some(id)) = (sctp, endpoint.id) {
+        let id = self.endpoints.get(&key).and_then(|endpoint| endpoint.id);
+        if let (Some(sctp), Some(id)) = (sctp, id) {
             sctp.set_paused(now, id, false);
         }
     }
@@ -168,18 +185,28 @@ impl DataChannels {
         handles: &HandleShared,
         network: &mpsc::UnboundedSender<NetworkEvent>,
     ) {
-        while let Some(event) = sctp.poll_event() {
-            self.handle_event(now, sctp, handles, network, event);
+        // What is handed out counts until the application took it.
+        sctp.set_backlog(now, handles.unread.amount());
+        loop {
+            while let Some(event) = sctp.poll_event() {
+                self.handle_event(now, sctp, handles, network, event);
+                sctp.set_backlog(now, handles.unread.amount());
+            }
+            if handles.unread.amount() < MAX_UNREAD_OF_ALL || handles.unread.block_if_full() {
+                break;
+            }
         }
-        for endpoint in self.endpoints.values_mut() {
-            let Some(id) = endpoint.id else { continue };
+        self.sending.retain(|key| {
+            let Some(endpoint) = self.endpoints.get_mut(key) else { return false };
+            let Some(id) = endpoint.id else { return true };
             let had_pending = !endpoint.pending.is_empty();
             feed(now, sctp, endpoint);
             if had_pending && endpoint.closing && endpoint.pending.is_empty() {
                 sctp.close_data_channel(now, id);
             }
             release(endpoint, sctp.buffered_amount(id));
-        }
+            endpoint.in_transport > 0 || !endpoint.pending.is_empty()
+        });
     }
 
     fn handle_event(
@@ -191,7 +218,7 @@ impl DataChannels {
         event: SctpEvent,
     ) {
         match event {
-            SctpEvent::Incoming { id, init } => self.accept(sctp, handles, network, id, init),
+            SctpEvent::Incoming { id, init } => self.accept(now, sctp, handles, network, id, init),
             SctpEvent::Open { id } => {
                 let Some(endpoint) = self.by_id.get(&id).and_then(|key| self.endpoints.get_mut(key)) else {
                     return;
@@ -207,23 +234,27 @@ impl DataChannels {
             SctpEvent::Message { id, kind, data } => {
                 let Some(endpoint) = self.endpoint(id) else { return };
                 let message = to_message(kind, data);
+                let cost = message.cost();
                 endpoint.shared.count_received(message.len());
-                endpoint.shared.delivered_to_queue(&message);
-                endpoint.tell(DataChannelEvent::Message(message));
-                if endpoint.shared.undelivered() > MAX_UNDELIVERED {
-                    endpoint.shared.paused.store(true, Ordering::Release);
+                endpoint.shared.add_unread(cost);
+                if endpoint.events.send(DataChannelEvent::Message(message)).is_err() {
+                    // The application dropped the channel, and reads no more.
+                    endpoint.shared.take_unread(cost);
+                } else if endpoint.shared.unread.block_if_full() {
                     sctp.set_paused(now, id, true);
                 }
             }
             SctpEvent::Closing { id } => {
                 let Some(endpoint) = self.endpoint(id) else { return };
-                endpoint.shared.set_state(DataChannelState::Closing);
-                endpoint.tell(DataChannelEvent::Closing);
+                // W3C: the event is for what the peer began; whoever closed himself knows.
+                if endpoint.shared.state() == DataChannelState::Open {
+                    endpoint.shared.set_state(DataChannelState::Closing);
+                    endpoint.tell(DataChannelEvent::Closing);
+                }
             }
             SctpEvent::Error { id, error } => {
                 let Some(endpoint) = self.endpoint(id) else { return };
-                let error = RtcError::new(RtcErrorKind::OperationError, error.to_string());
-                endpoint.tell(DataChannelEvent::Error(error));
+                endpoint.tell(DataChannelEvent::Error(to_rtc_error(&endpoint.shared.label, &error)));
             }
             SctpEvent::Closed { id } => {
                 if let Some(endpoint) = self.by_id.remove(&id).and_then(|key| self.endpoints.remove(&key)) {
@@ -242,6 +273,7 @@ impl DataChannels {
 
     fn accept(
         &mut self,
+        now: Instant,
         sctp: &mut SctpTransport,
         handles: &HandleShared,
         network: &mpsc::UnboundedSender<NetworkEvent>,
@@ -255,11 +287,17 @@ impl DataChannels {
             protocol: init.protocol,
             negotiated: false,
             id: init.id.or_else(|| sctp.data_channel_init(id).and_then(|init| init.id)),
+            priority: PriorityType::from_wire(init.priority),
         };
-        let Ok(shared) = handles.register(init.label, ours) else { return };
+        let Some(shared) = handles.register_incoming(init.label, ours) else {
+            // The peer took an id that a channel of ours, made this moment, has: it is refused (RFC 8832 section 6).
+            sctp.close_data_channel(now, id);
+            return;
+        };
         let (events, receiver) = mpsc::unbounded_channel();
         let key = shared.key;
         self.add(Arc::clone(&shared), events);
+        self.waiting.remove(&key);
         if let Some(endpoint) = self.endpoints.get_mut(&key) {
             endpoint.id = Some(id);
         }
@@ -288,6 +326,32 @@ impl DataChannels {
         }
         self.by_id.clear();
     }
+}
+
+fn open(
+    now: Instant,
+    sctp: &mut SctpTransport,
+    shared: &DataChannelShared,
+) -> Result<DataChannelId, DataChannelOpenError> {
+    let init = to_sctp(&shared.label, &shared.init);
+    match sctp.create_data_channel(now, init.clone()) {
+        // The id was chosen here a moment ago, and the peer or a stream that could not be reset has it: another one.
+        Err(DataChannelOpenError::IdInUse(_)) if !init.negotiated => {
+            sctp.create_data_channel(now, SctpInit { id: None, ..init })
+        }
+        result => result,
+    }
+}
+
+/// webrtc-pc section 6.2: what ends the transport is told as such, with the peer's cause.
+fn to_rtc_error(label: &str, error: &DataChannelError) -> RtcError {
+    let detail = match error {
+        DataChannelError::AssociationClosed(reason) => {
+            RtcErrorDetail::SctpFailure { cause_code: reason.cause_code() }
+        }
+        _ => RtcErrorDetail::DataChannelFailure,
+    };
+    RtcError::data_channel(format!("the data channel {label:?}: {error}"), detail)
 }
 
 fn feed(now: Instant, sctp: &mut SctpTransport, endpoint: &mut Endpoint) {
@@ -329,7 +393,7 @@ fn to_sctp(label: &str, init: &DataChannelInit) -> SctpInit {
         max_packet_life_time: init.max_packet_life_time,
         negotiated: init.negotiated,
         id: init.id,
-        ..SctpInit::default()
+        priority: init.priority.to_wire(),
     }
 }
 

@@ -179,6 +179,7 @@ fn session_options(
         sections,
         bundle_policy: configuration.bundle_policy.to_jsep(),
         cname: state.cname.clone(),
+        max_message_size: u64::from(configuration.settings.max_message_size),
         ..MediaSessionOptions::default()
     }
 }

@@ -58,10 +58,15 @@ pub(crate) struct Peer {
 
 /// Two connections on two hosts that are not negotiated yet.
 pub(crate) fn two_peers(seed: u64, delay: Duration) -> (Lab, Peer, Peer) {
+    two_peers_with(seed, delay, &Configuration::new())
+}
+
+/// As [`two_peers`], both made from this.
+pub(crate) fn two_peers_with(seed: u64, delay: Duration, configuration: &Configuration) -> (Lab, Peer, Peer) {
     let (lab, a, b) = two_hosts(seed, delay);
     let make = |host: &Host, seed| {
         let factory = PeerConnectionFactory::with_dependencies(dependencies(&lab, host, seed)).unwrap();
-        factory.create_peer_connection(Configuration::new()).unwrap()
+        factory.create_peer_connection(configuration.clone()).unwrap()
     };
     let (pc_a, pc_b) = (make(&a, seed), make(&b, seed + 1));
     let (a, b) = joined((pc_a, a), (pc_b, b));
@@ -117,6 +122,21 @@ pub(crate) async fn negotiate(a: &Peer, b: &Peer) {
 /// As [`negotiate`], but a signalling server takes out the lines that begin so.
 pub(crate) async fn negotiate_without(a: &Peer, b: &Peer, line: &str) {
     exchange(&a.pc, &b.pc, line).await;
+    let _ = a.negotiated.send_replace(true);
+}
+
+/// As [`negotiate`], but a signalling server changes what passes.
+pub(crate) async fn negotiate_changed(a: &Peer, b: &Peer, change: impl Fn(&str) -> String) {
+    let changed = |mut description: SessionDescription| {
+        description.sdp = change(&description.sdp);
+        description
+    };
+    let offer = a.pc.create_offer(OfferOptions::default()).await.unwrap();
+    a.pc.set_local_description(offer.clone()).await.unwrap();
+    b.pc.set_remote_description(changed(offer)).await.unwrap();
+    let answer = b.pc.create_answer().await.unwrap();
+    b.pc.set_local_description(answer.clone()).await.unwrap();
+    a.pc.set_remote_description(changed(answer)).await.unwrap();
     let _ = a.negotiated.send_replace(true);
 }
 

@@ -209,7 +209,7 @@ async fn handles_that_are_kept_hold_nothing_open() {
     assert!(last.transports[0].packets_sent > 0 && last.transports[0].dtls_state == "connected");
 }
 
-/// A connection that was closed sends nothing more, and what its peer still says reaches no one.
+/// K14: A connection that was closed sends nothing more, and what its peer still says reaches no one.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_sent_after_close() {
     let (lab, a, mut b) = two_peers(34, ms(5));

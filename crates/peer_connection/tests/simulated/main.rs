@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests that fail")]
 
+mod data_channel_ids;
 mod data_channels;
 mod harness;
 mod lifetime;

@@ -349,7 +349,7 @@ fn data_channels_open_over_the_transport() {
     assert_eq!(sctp.state(), SctpTransportState::Closed);
 }
 
-/// The SCTP transport goes with its section when the answer bundles, with the channels made meanwhile.
+/// K17: the SCTP transport goes with its section when the answer bundles, with the channels made meanwhile.
 #[test]
 fn the_sctp_transport_follows_its_section() {
     let mut test = Test::new(BundlePolicy::Balanced);
