@@ -272,9 +272,13 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             .map(|content| self.plan_update(side, sdp_type, content, &map))
             .collect::<Result<Vec<_>, _>>()?;
         let ice_role = self.determine_ice_role(&ground.descriptions, side, sdp_type, description);
+        let id_of = |mid: &str| map.map.get(mid).copied();
         let sctp = match is_offer {
-            true => None,
-            false => self.plan_sctp(side == Side::Local, description, |mid| map.map.get(mid).copied())?,
+            true => {
+                self.check_offered_sctp(side == Side::Local, description, id_of)?;
+                None
+            }
+            false => self.plan_sctp(side == Side::Local, description, id_of)?,
         };
         Ok(Plan { bundles, map, updates, ice_role, sctp })
     }

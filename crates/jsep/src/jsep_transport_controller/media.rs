@@ -144,6 +144,32 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         StartedSctp::new(SctpTransport::new(&self.scope, self.config.sctp.clone()))
     }
 
+    /// K13: checks what an offer says of data channels that are up: an association keeps its ports, and what could
+    /// not be answered is refused before it changes anything (RFC 8841 section 9.3). A section that takes the place
+    /// of one whose association ended begins anew.
+    pub(super) fn check_offered_sctp(
+        &self,
+        local_offers: bool,
+        offer: &SessionDescription,
+        id_of: impl Fn(&str) -> Option<TransportId>,
+    ) -> Result<(), JsepError> {
+        let Some((content, said)) = data_section(offer) else { return Ok(()) };
+        let Some(transport) = id_of(&content.mid).and_then(|id| self.transports.get(id)) else { return Ok(()) };
+        let ended = transport.sctp().is_some_and(|sctp| sctp.state() == SctpTransportState::Closed);
+        let renewed = self.data_mid.as_deref() != Some(content.mid.as_str());
+        let Some((local, remote)) = transport.sctp_ports().filter(|_| !(ended && renewed)) else {
+            return Ok(());
+        };
+        let (side, before) = if local_offers { ("our", local) } else { ("the peer's", remote) };
+        if said.sctp_port == before {
+            return Ok(());
+        }
+        let now = said.sctp_port;
+        let problem =
+            format!("{side} SCTP port changes from {before} to {now} while the association stands");
+        Err(JsepError::Sctp { mid: content.mid.clone(), problem })
+    }
+
     /// Checks what an answer says of data channels; `None` if it has none.
     pub(super) fn plan_sctp(
         &self,

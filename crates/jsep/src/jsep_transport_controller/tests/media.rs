@@ -412,6 +412,37 @@ fn bad_data_sections_are_refused() {
     test.set_remote(SdpType::Answer, &answer).unwrap();
 }
 
+/// K13: an offer that changes the ports of an association that stands is refused when it comes, not when it is
+/// answered; a section that takes the place of one that ended may have another port.
+#[test]
+fn an_offer_keeps_the_ports_of_its_association() {
+    let port = |port| {
+        move |content: &mut ContentInfo| {
+            let MediaContentDescription::Sctp(sctp) = &mut content.description else { panic!() };
+            sctp.sctp_port = port;
+        }
+    };
+    let mut test = Test::new(BundlePolicy::Balanced);
+    test.exchange("0:a 1:d", &["0 1"], ("0:a 1:d", &["0 1"]));
+    let before = test.snapshot();
+    let offer = peer_offer("0:a 1:d", &["0 1"]);
+    let refused = test.set_remote(SdpType::Offer, &with(offer.clone(), "1", port(6000)));
+    assert!(matches!(&refused, Err(JsepError::Sctp { mid, .. }) if mid == "1"), "{refused:?}");
+    let ours = test.offer("0:a 1:d", &["0 1"]);
+    let refused = test.set_local(SdpType::Offer, &with(ours.clone(), "1", port(6000)));
+    assert!(matches!(refused, Err(JsepError::Sctp { .. })), "{refused:?}");
+    assert_eq!(test.snapshot(), before);
+    test.set_remote(SdpType::Offer, &offer).unwrap();
+    test.controller.rollback_transports(test.now).unwrap();
+
+    test.set_local(SdpType::Offer, &ours).unwrap();
+    test.set_remote(SdpType::Answer, &peer("0:a 1:dx", &["0"], ConnectionRole::Active)).unwrap();
+    let renewed = with(peer_offer("0:a 2:d", &["0 2"]), "2", port(6000));
+    test.set_remote(SdpType::Offer, &renewed).unwrap();
+    let answer = test.answer("0:a 2:d", &["0 2"]);
+    test.set_local(SdpType::Answer, &answer).unwrap();
+}
+
 /// Data before SCTP is there is dropped without harm.
 #[test]
 fn data_without_sctp_is_dropped() {
