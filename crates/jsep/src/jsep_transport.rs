@@ -205,9 +205,20 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         let role = negotiate_dtls_role(local_offers, local.setup, remote.setup, current)
             .map_err(|problem| JsepError::dtls(mid, problem))?;
         // J02: another role is another association, which another certificate must announce.
-        if current.is_some_and(|current| current != role) {
-            return Err(JsepError::dtls(mid, "the DTLS role changes, but the fingerprint does not"));
-        }
+        let role = match current {
+            Some(current) if current != role => {
+                // Firefox answers an offer that restarts ICE and leaves the choice with `setup:active`, whatever its
+                // role is, and goes on with the association that stands (RFC 8842 section 5.3 has it restate the role).
+                if !local_offers
+                    || !matches!(local.setup, Some(peerstack_p2p::ConnectionRole::Actpass) | None)
+                {
+                    return Err(JsepError::dtls(mid, "the DTLS role changes, but the fingerprint does not"));
+                }
+                tracing::debug!(target: "peerstack::jsep", mid, ?current, "the answer's DTLS role is ignored");
+                current
+            }
+            _ => role,
+        };
         Ok(DtlsParameters { fingerprints: remote.fingerprints.clone(), role })
     }
 

@@ -97,7 +97,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "browsers",
-        about: "Chromium and Firefox against the echo peer",
+        about: "Chromium and Firefox against the echo peer, a test peer and the examples",
         needs: &[Need::Node, Need::NodeModules, Need::Chromium, Need::Firefox],
         run: Run::Task(browsers),
     },
@@ -152,10 +152,15 @@ fn echo(context: &Context) -> Result<(), String> {
 
 fn browsers(context: &Context) -> Result<(), String> {
     build_echo(context)?;
+    // As the step `tests` built them.
+    let examples = ["build", "--workspace", "--all-features", "--locked", "--examples"];
+    context.run(context.command("cargo").args(examples))?;
     let mut command = context.command("node");
     // One test at a time: two browsers at once would slow each other's pictures on a small machine.
-    command.args(["--test", "--test-reporter=spec", "--test-concurrency=1", "echo.test.js", "page.test.js"]);
+    command.args(["--test", "--test-reporter=spec", "--test-concurrency=1"]);
+    command.args(["echo.test.js", "page.test.js", "call.test.js", "examples.test.js"]);
     command.current_dir(context.root.join("tests/browser")).env("PEERSTACK_ECHO", context.echo());
+    command.env("PEERSTACK_EXAMPLES", context.target("debug/examples"));
     context.run(&mut command)
 }
 

@@ -84,7 +84,21 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             });
             made.insert(mid.clone(), description.clone());
         }
+        self.share_in_groups(&mut made);
         Ok(made)
+    }
+
+    /// What is offered as a group is answered with one set of parameters from the first answer on (libwebrtc
+    /// `UpdateTransportInfoForBundle`): others would look like a restart of ICE once the group stands.
+    fn share_in_groups(&self, made: &mut BTreeMap<String, TransportDescription>) {
+        for group in self.remote_description().into_iter().flat_map(|offer| &offer.bundle_groups) {
+            let mut mids =
+                group.mids.iter().filter(|mid| made.contains_key(*mid)).cloned().collect::<Vec<_>>();
+            let Some(shared) = mids.first().and_then(|tag| made.get(tag)).cloned() else { continue };
+            for mid in mids.drain(1..) {
+                made.insert(mid, shared.clone());
+            }
+        }
     }
 
     /// Our ICE parameters for an m-section of the next offer: those in use, or new ones after a restart.

@@ -176,6 +176,28 @@ fn the_answer_s_first_mid_is_the_tag() {
     }
 }
 
+/// J12: what is offered as a group is answered with one set of ICE parameters, which the next answer keeps: Firefox takes
+/// other ones in a bundled section for a restart.
+#[test]
+fn an_answer_gives_a_group_one_set_of_parameters() {
+    for policy in [BundlePolicy::Balanced, BundlePolicy::MaxCompat, BundlePolicy::MaxBundle] {
+        let mut test = Test::new(policy);
+        let mut last = None;
+        for _ in 0..2 {
+            test.set_remote(SdpType::Offer, &peer_offer("0:a 1:v 2:d", &["0 1 2"])).unwrap();
+            let answer = test.answer("0:a 1:v 2:d", &["0 1 2"]);
+            let said: Vec<_> = ["0", "1", "2"]
+                .iter()
+                .map(|mid| answer.content(mid).unwrap().transport.ice.clone())
+                .collect();
+            assert_eq!((&said[0], &said[0]), (&said[1], &said[2]), "{policy:?}");
+            assert_eq!(last.take().unwrap_or_else(|| said.clone()), said, "{policy:?}");
+            last = Some(said);
+            test.set_local(SdpType::Answer, &answer).unwrap();
+        }
+    }
+}
+
 /// J13: with max-bundle a single m-line needs no group; a bundle-only section needs neither rtcp-mux nor ICE
 /// parameters nor a fingerprint.
 #[test]

@@ -55,7 +55,8 @@ fn an_answer_must_choose() {
     }
 }
 
-/// J02: a later offer may restate the role; another role needs another fingerprint.
+/// J02: a later offer may restate the role; another role needs another fingerprint, and an answer that says another one
+/// without it changes nothing.
 #[test]
 fn the_role_changes_with_the_fingerprint_only() {
     let mut test = Test::new(BundlePolicy::Balanced);
@@ -71,13 +72,22 @@ fn the_role_changes_with_the_fingerprint_only() {
         assert_eq!(test.dtls("0").role(), Some(DtlsRole::Server));
     }
 
-    // Another role, the same fingerprint.
+    // Another role, the same fingerprint: offered it is refused, where we left the choice the association stays.
+    let before = test.snapshot();
+    let refused =
+        test.set_remote(SdpType::Offer, &peer("0:a", &[], ConnectionRole::Passive)).and_then(|()| {
+            let answer = test.answer("0:a", &[]);
+            test.set_local(SdpType::Answer, &answer)
+        });
+    assert!(matches!(refused, Err(JsepError::InvalidDtls { .. })));
+    test.controller.rollback_transports(test.now).unwrap();
+    assert_eq!(test.snapshot(), before);
     let offer = test.offer("0:a", &[]);
     test.set_local(SdpType::Offer, &offer).unwrap();
-    let before = test.snapshot();
-    let refused = test.set_remote(SdpType::Answer, &peer("0:a", &[], ConnectionRole::Passive));
-    assert!(matches!(refused, Err(JsepError::InvalidDtls { .. })));
-    assert_eq!(test.snapshot(), before);
+    test.set_remote(SdpType::Answer, &peer("0:a", &[], ConnectionRole::Passive)).unwrap();
+    assert_eq!(test.dtls("0").role(), Some(DtlsRole::Server));
+    let offer = test.offer("0:a", &[]);
+    test.set_local(SdpType::Offer, &offer).unwrap();
 
     // Another role, another fingerprint.
     let answer = with(peer("0:a", &[], ConnectionRole::Passive), "0", |content| {

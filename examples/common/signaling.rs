@@ -1,0 +1,118 @@
+//! Descriptions and candidates in JSON, as browsers write them, and the answer to an offer with all its candidates.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use peerstack::{
+    IceCandidateInit, IceGatheringState, PeerConnection, PeerConnectionEvent, PeerConnectionState, RtcError,
+    SdpType, SessionDescription,
+};
+use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
+
+/// An answer that carries its candidates waits for them no longer.
+const GATHERING: Duration = Duration::from_secs(3);
+
+/// `RTCSessionDescription` in JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Description {
+    /// `offer`, `answer`, `pranswer` or `rollback`.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) sdp: String,
+}
+
+impl From<SessionDescription> for Description {
+    fn from(description: SessionDescription) -> Self {
+        Self { kind: description.sdp_type.as_str().to_owned(), sdp: description.sdp }
+    }
+}
+
+impl TryFrom<Description> for SessionDescription {
+    type Error = Refusal;
+
+    fn try_from(description: Description) -> Result<Self, Refusal> {
+        let kinds = [SdpType::Offer, SdpType::Answer, SdpType::Pranswer, SdpType::Rollback];
+        let sdp_type = kinds.into_iter().find(|kind| kind.as_str() == description.kind);
+        let unknown = || Refusal(format!("{:?} is no type of a description", description.kind));
+        Ok(Self { sdp_type: sdp_type.ok_or_else(unknown)?, sdp: description.sdp })
+    }
+}
+
+/// `RTCIceCandidateInit` in JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Candidate {
+    #[serde(default)]
+    pub(crate) candidate: String,
+    pub(crate) sdp_mid: Option<String>,
+    pub(crate) sdp_m_line_index: Option<u16>,
+    pub(crate) username_fragment: Option<String>,
+}
+
+impl From<IceCandidateInit> for Candidate {
+    fn from(init: IceCandidateInit) -> Self {
+        Self {
+            candidate: init.candidate,
+            sdp_mid: init.sdp_mid,
+            sdp_m_line_index: init.sdp_mline_index,
+            username_fragment: init.username_fragment,
+        }
+    }
+}
+
+impl From<Candidate> for IceCandidateInit {
+    fn from(json: Candidate) -> Self {
+        Self {
+            candidate: json.candidate,
+            sdp_mid: json.sdp_mid,
+            sdp_mline_index: json.sdp_m_line_index,
+            username_fragment: json.username_fragment,
+        }
+    }
+}
+
+/// Why a request is not met: one sentence, with status 400.
+#[derive(Debug)]
+pub(crate) struct Refusal(pub(crate) String);
+
+impl From<RtcError> for Refusal {
+    fn from(error: RtcError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (StatusCode::BAD_REQUEST, self.0).into_response()
+    }
+}
+
+/// Answers the offer that was set; the answer holds all candidates, so that one HTTP request is all signalling.
+pub(crate) async fn answer(pc: &PeerConnection) -> Result<SessionDescription, RtcError> {
+    let mut events = pc.events();
+    pc.set_local_description(None).await?;
+    let complete = async {
+        while pc.ice_gathering_state() != IceGatheringState::Complete && events.next().await.is_some() {}
+    };
+    // A server that does not answer holds gathering up, not the answer.
+    let _ = timeout(GATHERING, complete).await;
+    pc.local_description()
+        .ok_or_else(|| RtcError::new(peerstack::RtcErrorKind::InvalidStateError, "closed meanwhile"))
+}
+
+/// Waits until the connection is of no use any more, then frees it.
+pub(crate) async fn run_until_over(pc: PeerConnection) {
+    let mut events = pc.events();
+    while let Some(event) = events.next().await {
+        if let PeerConnectionEvent::ConnectionStateChange(
+            PeerConnectionState::Failed | PeerConnectionState::Closed,
+        ) = event
+        {
+            break;
+        }
+    }
+    pc.close();
+}

@@ -1,0 +1,130 @@
+// Each small example does what its README line says, in a browser.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { after, before, describe, test } from 'node:test';
+
+import { browsers, launch } from './lib/browsers.js';
+import { example, frames } from './lib/example.js';
+import { Program } from './lib/program.js';
+
+const EXAMPLES = ['data-channels', 'perfect-negotiation', 'whip-whep'];
+
+describe('the command line of each example', () => {
+  for (const name of EXAMPLES) {
+    test(name, async () => {
+      const program = await Program.start(name);
+      try {
+        const { port } = new URL(program.address);
+        for (const [args, sentence] of [
+          [['--prot', '80'], 'there is no flag --prot'],
+          [['--port', 'x'], '--port needs a number'],
+          [['--port', port], `${port} is in use already`],
+        ]) {
+          const { status, stderr } = spawnSync(program.binary, args, { encoding: 'utf8', timeout: 20_000 });
+          assert.equal(status, 2);
+          assert.ok(stderr.includes(sentence), stderr);
+        }
+        const help = spawnSync(program.binary, ['--help'], { encoding: 'utf8', timeout: 20_000 });
+        assert.equal(help.status, 0);
+        assert.ok(help.stdout.includes('--port'));
+      } finally {
+        await program.stop();
+      }
+    });
+  }
+});
+
+for (const name of browsers()) {
+  describe(`examples in ${name}`, () => {
+    const place = {};
+    before(async () => { place.browser = await launch(name); });
+    after(() => place.browser?.close());
+
+    example('data-channels', place, 'data-channels', async ({ open, context }) => {
+      const page = await open();
+      await page.waitForFunction(() => window.clock, { timeout: 30_000 });
+      const replies = await page.evaluate(async () => {
+        const ask = (message) => new Promise((resolve) => {
+          window.chat.addEventListener('message', ({ data }) => resolve(typeof data === 'string' ? data : [...new Uint8Array(data)]), { once: true });
+          window.chat.send(message);
+        });
+        return [await ask('grüße'), await ask(Uint8Array.of(1, 2, 3))];
+      });
+      assert.deepEqual(replies, ['"grüße" has 5 characters', [3, 2, 1]]);
+      const { came, rate } = await page.evaluate(() => window.download(16 * 2 ** 20));
+      assert.equal(came, 16 * 2 ** 20);
+      context.diagnostic(`${(rate / 2 ** 20).toFixed(1)} MiB/s`);
+    });
+
+    example('perfect-negotiation', place, 'perfect-negotiation', async ({ open, context }) => {
+      const page = await open();
+      await page.click('#add');
+      await page.waitForFunction(() => window.pc.connectionState === 'connected', { timeout: 30_000 });
+      await frames(page);
+      for (let round = 0; round < 5; round += 1) {
+        await page.click('#both');
+        await page.waitForFunction(() => window.pc.signalingState === 'stable', { timeout: 30_000 });
+      }
+      await frames(page);
+      context.diagnostic(`${await page.evaluate(() => window.collisions ?? 0)} times two offers met`);
+      await page.click('#remove');
+      await page.waitForFunction(() => window.pc.getTransceivers().every(({ currentDirection }) => currentDirection !== 'sendrecv'));
+      await page.click('#add');
+      await frames(page);
+    });
+  });
+}
+
+describe('whip-whep', { skip: !['chromium', 'firefox'].every((name) => browsers().includes(name)) }, () => {
+  const place = {};
+  before(async () => {
+    place.chromium = await launch('chromium');
+    place.firefox = await launch('firefox');
+  });
+  after(async () => {
+    await place.chromium?.close();
+    await place.firefox?.close();
+  });
+  for (const [publisher, player] of [['chromium', 'firefox'], ['firefox', 'chromium']]) {
+    example('whip-whep', place, `${publisher} publishes, ${player} and ${publisher} play`, async ({ open, program }) => {
+      const from = await open('/?publish', place[publisher]);
+      await from.waitForFunction(() => window.pc?.connectionState === 'connected', { timeout: 30_000 });
+      for (const name of [player, publisher]) {
+        const to = await open('/?play', place[name]);
+        await to.waitForFunction(() => window.pc?.connectionState === 'connected', { timeout: 30_000 });
+        await frames(to, 20);
+        const heard = async () => [...(await window.pc.getStats()).values()]
+          .some(({ type, kind, packetsReceived }) => type === 'inbound-rtp' && kind === 'audio' && packetsReceived > 10);
+        await to.waitForFunction(heard, { timeout: 30_000, polling: 200 });
+      }
+      // A second publisher is refused; the session's address ends it, once.
+      const offer = { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: 'v=0' };
+      assert.equal((await fetch(`${program.address}/whip`, offer)).status, 409);
+      const session = `${program.address}${await from.evaluate(() => window.session)}`;
+      assert.equal((await fetch(session, { method: 'DELETE' })).status, 200);
+      assert.equal((await fetch(session, { method: 'DELETE' })).status, 404);
+    });
+  }
+
+  test('requests that RFC 9725 refuses', async () => {
+    const program = await Program.start('whip-whep', ['--token', 'secret']);
+    try {
+      const ask = async (path, method, headers = {}, body = undefined) =>
+        (await fetch(`${program.address}${path}`, { method, headers, body })).status;
+      const [sdp, authorization] = ['application/sdp', 'Bearer secret'];
+      assert.equal(await ask('/whip', 'POST', { 'content-type': sdp }, 'v=0'), 401);
+      assert.equal(await ask('/whip', 'POST', { 'content-type': 'text/plain', authorization }, 'v=0'), 415);
+      assert.equal(await ask('/whip', 'POST', { 'content-type': sdp, authorization }, 'no SDP'), 400);
+      assert.equal(await ask('/whip', 'POST', { 'content-type': sdp, authorization }, 'no SDP'), 400, 'the place is free again');
+      assert.equal(await ask('/whip', 'GET', { authorization }), 405);
+      assert.equal(await ask('/sessions/none', 'DELETE', { authorization }), 404);
+      const options = await fetch(`${program.address}/whip`, { method: 'OPTIONS' });
+      assert.equal(options.status, 204);
+      assert.equal(options.headers.get('accept-post'), sdp);
+      assert.equal(options.headers.get('access-control-allow-origin'), '*');
+    } finally {
+      await program.stop();
+    }
+  });
+});
