@@ -193,7 +193,7 @@ mod tests {
     fn flags_are_read_with_a_space_or_an_equals_sign() {
         for line in ["--port 0 --bind :: --folder /tmp", "--port=0 --bind=:: --folder=/tmp"] {
             let args = parse(line).unwrap().unwrap();
-            assert_eq!(args.address, "[::]:0".parse().unwrap());
+            assert_eq!(args.address, "[::]:0".parse::<SocketAddr>().unwrap());
             assert_eq!(args.value("--folder"), "/tmp");
         }
         let args = parse("").unwrap().unwrap();
@@ -220,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_busy_port_is_a_sentence() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let first = bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).await.unwrap();
         let error = bind(first.local_addr().unwrap()).await.unwrap_err();
         assert!(error.contains("is in use already; --port names another"), "{error}");
     }

@@ -4,8 +4,12 @@
 //! In a browser the recipe needs flags against callbacks that run in between (`makingOffer`,
 //! `isSettingRemoteAnswerPending`). Here one task handles one thing after the other, and nothing is in between.
 
-use peerstack::{PeerConnection, PeerConnectionEvent, RtcError, SdpType, SessionDescription, SignalingState};
+use peerstack::{
+    IceCandidateInit, PeerConnection, PeerConnectionEvent, RtcError, SdpType, SessionDescription,
+    SignalingState,
+};
 use serde::{Deserialize, Serialize};
+use tracing::debug;
 
 use crate::common::signaling::{Candidate, Description, Refusal};
 
@@ -25,7 +29,6 @@ pub(crate) struct Negotiator {
     polite: bool,
     /// Says what to send back, between an offer and its answer.
     prepare: fn(&PeerConnection) -> Result<(), RtcError>,
-    ignore_offer: bool,
     /// Offers of the peer that met one of ours: ignored, or answered after ours was taken back.
     pub(crate) collisions: usize,
 }
@@ -36,7 +39,7 @@ impl Negotiator {
         polite: bool,
         prepare: fn(&PeerConnection) -> Result<(), RtcError>,
     ) -> Self {
-        Self { pc, polite, prepare, ignore_offer: false, collisions: 0 }
+        Self { pc, polite, prepare, collisions: 0 }
     }
 
     /// What to send because of an event.
@@ -46,7 +49,8 @@ impl Negotiator {
             PeerConnectionEvent::NegotiationNeeded if self.pc.signaling_state() == SignalingState::Stable => {
                 Ok(Some(self.describe().await?))
             }
-            PeerConnectionEvent::IceCandidate(candidate) => {
+            // Nor was a candidate's offer always kept until it is read of here.
+            PeerConnectionEvent::IceCandidate(candidate) if self.is_current(candidate) => {
                 Ok(Some(Message { candidate: Some(candidate.clone().into()), ..Message::default() }))
             }
             _ => Ok(None),
@@ -59,10 +63,9 @@ impl Negotiator {
             return self.on_description(description.try_into()?).await;
         }
         if let Some(candidate) = message.candidate {
-            let added = self.pc.add_ice_candidate(candidate.into()).await;
-            // Those of an offer that was ignored are for nothing.
-            if !self.ignore_offer {
-                added?;
+            // One of an offer that was ignored, or that the peer took back meanwhile, is for nothing.
+            if let Err(error) = self.pc.add_ice_candidate(candidate.into()).await {
+                debug!(%error, "candidate");
             }
         }
         Ok(None)
@@ -72,8 +75,7 @@ impl Negotiator {
         let is_offer = description.sdp_type == SdpType::Offer;
         let collision = is_offer && self.pc.signaling_state() != SignalingState::Stable;
         self.collisions += usize::from(collision);
-        self.ignore_offer = collision && !self.polite;
-        if self.ignore_offer {
+        if collision && !self.polite {
             return Ok(None);
         }
         // Takes an offer of ours back where there is one.
@@ -83,6 +85,13 @@ impl Negotiator {
         }
         (self.prepare)(&self.pc)?;
         Ok(Some(self.describe().await?))
+    }
+
+    /// Whether a candidate is of the local description, and of none that was taken back.
+    fn is_current(&self, candidate: &IceCandidateInit) -> bool {
+        let Some(ufrag) = &candidate.username_fragment else { return true };
+        let description = self.pc.local_description();
+        description.is_some_and(|description| description.sdp.contains(&format!("a=ice-ufrag:{ufrag}\r\n")))
     }
 
     /// The offer or answer that is asked for.

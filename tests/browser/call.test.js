@@ -15,7 +15,7 @@ const LONGEST_FREEZE_MS = 1_000;
 
 for (const name of browsers()) {
   describe(`a call with ${name}`, () => {
-    const place = {};
+    const place = { name };
     before(async () => {
       place.pages = await servePages();
       place.peer = await Program.start('test-peer');
@@ -177,7 +177,7 @@ function suite(place, role) {
 function together(place) {
   for (const polite of [true, false]) {
     const name = `both offer at once ${COLLISIONS} times, ${polite ? 'the browser' : 'the peer'} being polite: they agree, and media flows`;
-    run(place, name, { polite, count: COLLISIONS }, async (call, { count }) => {
+    run(place, name, { polite, count: COLLISIONS, restarts: place.name !== 'firefox' || !polite }, async (call, { count, restarts }) => {
       const { pc } = call;
       for (const track of call.stream.getTracks()) pc.addTrack(track, call.stream);
       await call.connected();
@@ -189,7 +189,8 @@ function together(place) {
         // Each side wants something new: the browser its audio one way or both, the peer sometimes new credentials.
         const wanted = round % 2 ? 'sendrecv' : 'sendonly';
         audio.direction = wanted;
-        await call.collide({ restart: round % 5 === 0 });
+        // Firefox cannot take its own offer back for one that restarts ICE: "offer did not request ICE restart".
+        await call.collide({ restart: restarts && round % 5 === 0 });
         await call.until(`audio ${wanted}`, () => audio.currentDirection === wanted);
         await call.settled();
       }

@@ -165,6 +165,7 @@ impl From<Init> for DataChannelInit {
             protocol: init.protocol,
             negotiated: init.negotiated,
             id: init.id,
+            ..Self::default()
         }
     }
 }
