@@ -154,7 +154,9 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         id_of: impl Fn(&str) -> Option<TransportId>,
     ) -> Result<(), JsepError> {
         let Some((content, said)) = data_section(offer) else { return Ok(()) };
-        let Some(transport) = id_of(&content.mid).and_then(|id| self.transports.get(id)) else { return Ok(()) };
+        let Some(transport) = id_of(&content.mid).and_then(|id| self.transports.get(id)) else {
+            return Ok(());
+        };
         let ended = transport.sctp().is_some_and(|sctp| sctp.state() == SctpTransportState::Closed);
         let renewed = self.data_mid.as_deref() != Some(content.mid.as_str());
         let Some((local, remote)) = transport.sctp_ports().filter(|_| !(ended && renewed)) else {
@@ -165,8 +167,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             return Ok(());
         }
         let now = said.sctp_port;
-        let problem =
-            format!("{side} SCTP port changes from {before} to {now} while the association stands");
+        let problem = format!("{side} SCTP port changes from {before} to {now} while the association stands");
         Err(JsepError::Sctp { mid: content.mid.clone(), problem })
     }
 
