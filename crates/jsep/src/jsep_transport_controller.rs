@@ -158,6 +158,24 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         self.transports.active()
     }
 
+    /// All transports that are not closed, those kept for a rollback included, in the order of their creation.
+    pub fn kept_transports(&self) -> impl Iterator<Item = (TransportId, &JsepTransport<F::Dtls>)> {
+        self.transports.iter()
+    }
+
+    /// Those of [`kept_transports`](Self::kept_transports).
+    pub fn kept_transports_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (TransportId, &mut JsepTransport<F::Dtls>)> {
+        self.transports.iter_mut()
+    }
+
+    /// The transport whose SCTP association offer and answer agreed on, if the data channels' m-section stands.
+    pub fn sctp_transport_id(&self) -> Option<TransportId> {
+        let id = self.transports.id_of(self.data_mid.as_deref()?)?;
+        self.transports.get(id)?.sctp_ports().map(|_| id)
+    }
+
     /// The mids that use a transport.
     pub fn mids_of(&self, id: TransportId) -> impl Iterator<Item = &str> {
         self.transports.mids_of(id)

@@ -91,8 +91,7 @@ impl fmt::Display for MediaKind {
     }
 }
 
-/// Which way media goes (RFC 3264 section 5.1; W3C `RTCRtpTransceiverDirection` without `stopped`, which no
-/// description says).
+/// Which way media goes (RFC 3264 section 5.1; W3C `RTCRtpTransceiverDirection`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RtpTransceiverDirection {
     /// Both ways; what a section without the attribute means.
@@ -104,6 +103,9 @@ pub enum RtpTransceiverDirection {
     Recvonly,
     /// Neither.
     Inactive,
+    /// Neither, for good: what a transceiver tells that was stopped. No description says it, its section is
+    /// rejected instead.
+    Stopped,
 }
 
 impl RtpTransceiverDirection {
@@ -144,6 +146,7 @@ impl RtpTransceiverDirection {
             Self::Sendonly => "sendonly",
             Self::Recvonly => "recvonly",
             Self::Inactive => "inactive",
+            Self::Stopped => "stopped",
         }
     }
 

@@ -56,7 +56,8 @@ pub enum IceTransportPolicy {
 /// How media sections share transports (`RTCBundlePolicy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum BundlePolicy {
-    /// One transport for each kind until the answer is known.
+    /// One transport for each section until the answer is known, as browsers on libwebrtc do: RFC 9429 section 4.1.1 asks
+    /// for one for each kind, with the other sections bundle-only, which peers without BUNDLE then lose.
     #[default]
     Balanced,
     /// One transport for each section until the answer is known.
@@ -73,6 +74,18 @@ impl BundlePolicy {
             Self::MaxBundle => peerstack_jsep::BundlePolicy::MaxBundle,
         }
     }
+}
+
+/// Whether RTCP shares a transport with RTP (`RTCRtcpMuxPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum RtcpMuxPolicy {
+    /// Always; sections without `a=rtcp-mux` are refused (RFC 8834 section 4.5).
+    #[default]
+    Require,
+    /// RTCP may have a transport of its own (ICE component 2). Not supported, as in current browsers: a connection
+    /// with this policy is refused with `NotSupportedError` (webrtc-pc section 4.4.1.6).
+    Negotiate,
 }
 
 /// Which implementation of SRTP protects packets.
@@ -109,7 +122,10 @@ pub struct Configuration {
     pub ice_transport_policy: IceTransportPolicy,
     /// How sections share transports.
     pub bundle_policy: BundlePolicy,
-    /// Our certificate; one is made (ECDSA P-256, 30 days) if there is none.
+    /// Whether RTCP shares a transport with RTP.
+    pub rtcp_mux_policy: RtcpMuxPolicy,
+    /// Our certificate; one is made (ECDSA P-256, 30 days) if there is none. An application that keeps one, as PEM,
+    /// keeps its fingerprint over restarts.
     pub certificate: Option<Certificate>,
     /// Settings that browsers keep to themselves.
     pub settings: Settings,
@@ -142,6 +158,13 @@ impl Configuration {
         self
     }
 
+    /// With this policy on candidates.
+    #[must_use]
+    pub fn with_ice_transport_policy(mut self, policy: IceTransportPolicy) -> Self {
+        self.ice_transport_policy = policy;
+        self
+    }
+
     /// With this certificate.
     #[must_use]
     pub fn with_certificate(mut self, certificate: Certificate) -> Self {
@@ -151,7 +174,7 @@ impl Configuration {
 }
 
 /// Settings beyond `RTCConfiguration`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {
     /// Gather candidates on the loopback interface too; off by default, as in browsers.
@@ -252,6 +275,41 @@ fn parse_ice_server(server: &IceServer) -> Result<peerstack_p2p::IceServer, RtcE
         username: server.username.clone(),
         password: server.credential.clone(),
     })
+}
+
+/// A certificate whose validity is over is of no use (webrtc-pc section 4.4.1.1).
+pub(crate) fn check_certificate(certificate: &Certificate, clock: &dyn WallClock) -> Result<(), RtcError> {
+    if certificate.expires() <= clock.now() {
+        return Err(RtcError::invalid_access("the certificate has expired"));
+    }
+    Ok(())
+}
+
+/// What this engine has none of.
+pub(crate) fn check_policies(configuration: &Configuration) -> Result<(), RtcError> {
+    if configuration.rtcp_mux_policy == RtcpMuxPolicy::Negotiate {
+        let text = "RTCP on a transport of its own (rtcp_mux_policy negotiate) is not supported";
+        return Err(RtcError::new(RtcErrorKind::NotSupportedError, text));
+    }
+    Ok(())
+}
+
+/// What `set_configuration` must leave as it is (webrtc-pc section 4.4.1.6, "set a configuration").
+pub(crate) fn check_change(before: &Configuration, after: &Configuration) -> Result<(), RtcError> {
+    let fixed = [
+        ("bundle_policy", before.bundle_policy == after.bundle_policy),
+        ("rtcp_mux_policy", before.rtcp_mux_policy == after.rtcp_mux_policy),
+        // One that is not named is not changed.
+        ("certificate", after.certificate.is_none() || before.certificate == after.certificate),
+        ("settings", before.settings == after.settings),
+    ];
+    match fixed.iter().find(|(_, same)| !same) {
+        Some((name, _)) => Err(RtcError::new(
+            RtcErrorKind::InvalidModificationError,
+            format!("{name} cannot be changed once the connection is made"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Refuses an engine whose feature is not built in.

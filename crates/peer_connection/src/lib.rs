@@ -4,9 +4,12 @@
 
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod configuration;
 mod data_channel;
 mod dropping_queue;
+mod dtls_transport;
+mod ice_transport;
 pub mod io;
 mod media_stream_track;
 mod network_task;
@@ -16,33 +19,43 @@ mod peer_connection_factory;
 mod rtc_error;
 mod rtp_packet;
 mod rtp_transceiver;
+mod sctp_transport;
 mod sdp_offer_answer;
 mod shared;
 mod signaling_task;
 mod states;
 mod stats;
+mod transport_views;
 mod unread_gate;
 
+pub use certificate::{KeygenAlgorithm, generate_certificate};
 pub use configuration::{
     BundlePolicy, Configuration, ContinualGatheringPolicy, DtlsEngineKind, IceServer, IceTransportPolicy,
-    PeerConnectionDependencies, Settings, SrtpEngineKind, TcpCandidatePolicy,
+    PeerConnectionDependencies, RtcpMuxPolicy, Settings, SrtpEngineKind, TcpCandidatePolicy,
 };
 pub use data_channel::{
     DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState, PriorityType,
 };
+pub use dtls_transport::DtlsTransport;
+pub use ice_transport::{IceComponent, IceParameters, IceTransport};
 pub use media_stream_track::{MediaStreamTrack, TrackKind};
 pub use peer_connection::{PeerConnection, PeerConnectionEvents};
 pub use peer_connection_event::{
-    IceCandidateErrorEvent, PeerConnectionEvent, TrackEvent, UnsignaledTrackEvent,
+    IceCandidateErrorEvent, PeerConnectionEvent, SelectedCandidatePairEvent, TrackEvent, UnsignaledTrackEvent,
 };
 pub use peer_connection_factory::PeerConnectionFactory;
 pub use peerstack_base as base;
-pub use peerstack_dtls::{Certificate, CertificateError, KeyAlgorithm};
+pub use peerstack_dtls::{Certificate, CertificateError, DtlsFingerprint, DtlsTransportState, KeyAlgorithm};
 pub use peerstack_jsep::{Codec, FeedbackParam, RtpTransceiverDirection};
-pub use peerstack_p2p::{Candidate, CandidatePair, CandidateType};
+pub use peerstack_p2p::{
+    Candidate, CandidatePair, CandidateType, IceGatheringState as IceGathererState, IceRole,
+    IceTransportState,
+};
+pub use peerstack_sctp::SctpTransportState;
 pub use rtc_error::{RtcError, RtcErrorDetail, RtcErrorKind};
 pub use rtp_packet::{RtcpFeedback, RtcpPacket, RtpHeaderExtension, RtpPacket};
 pub use rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
+pub use sctp_transport::SctpTransport;
 pub use states::{
     IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionState, SdpType,
     SessionDescription, SignalingState,

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use peerstack_base::EventReceiver;
+use peerstack_jsep::ContentInfo;
 use peerstack_p2p::CandidatePair;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::configuration::{Configuration, PeerConnectionDependencies};
+use crate::configuration::{self, Configuration, PeerConnectionDependencies};
 use crate::data_channel::{DataChannel, DataChannelInit};
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::network_task::ConnectionCommand;
 use crate::peer_connection_factory::PeerConnectionFactory;
 use crate::rtp_packet::RtcpPacket;
 use crate::rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit, distinct};
+use crate::sctp_transport::SctpTransport;
 use crate::sdp_offer_answer;
 use crate::shared::Shared;
 use crate::signaling_task::{Operation, SignalingCommand};
@@ -298,6 +300,55 @@ impl PeerConnection {
             shared.negotiation_needed(&mut state);
         }
         Ok(DataChannel::new(channel, shared.network.clone(), receiver))
+    }
+
+    /// The configuration in force (`getConfiguration`).
+    pub fn configuration(&self) -> Configuration {
+        self.shared().lock().configuration.clone()
+    }
+
+    /// Changes the ICE servers and the transport policy. They take effect with the next gathering, which the next offer
+    /// brings about by restarting ICE if they are others than before (libwebrtc; [`restart_ice`](Self::restart_ice)
+    /// asks for that offer).
+    ///
+    /// # Errors
+    /// `InvalidStateError` on a closed connection, `InvalidModificationError` for a bundle policy, rtcp-mux policy,
+    /// certificate or settings other than those the connection was made with, and what [`new`](Self::new) says of
+    /// servers; nothing changed then.
+    #[doc(alias = "setConfiguration")]
+    pub fn set_configuration(&self, mut configuration: Configuration) -> Result<(), RtcError> {
+        let shared = self.shared();
+        let mut state = shared.lock();
+        state.open()?;
+        let before = &state.configuration;
+        configuration::check_change(before, &configuration)?;
+        let ice_servers = configuration::parse_ice_servers(&configuration.ice_servers)?;
+        let ice_transport_policy = configuration.ice_transport_policy;
+        let changed = before.ice_servers != configuration.ice_servers
+            || before.ice_transport_policy != ice_transport_policy;
+        configuration.certificate = before.certificate.clone();
+        let restart_ice = changed && state.local_description_set;
+        state.configuration = configuration;
+        shared.network.send(ConnectionCommand::SetConfiguration {
+            ice_servers,
+            ice_transport_policy,
+            restart_ice,
+        });
+        Ok(())
+    }
+
+    /// Whether the peer takes candidates behind its description (RFC 8838 section 4.1); `None` before there is one
+    /// (`canTrickleIceCandidates`).
+    pub fn can_trickle_ice_candidates(&self) -> Option<bool> {
+        let state = self.shared().lock();
+        let remote = &state.remote()?.parsed;
+        let trickles = |content: &ContentInfo| content.transport.has_option("trickle");
+        Some(remote.contents.iter().filter(|content| !content.rejected).any(trickles))
+    }
+
+    /// The SCTP transport of the data channels, once offer and answer agreed on one.
+    pub fn sctp(&self) -> Option<SctpTransport> {
+        self.shared().lock().views.sctp()
     }
 
     /// The senders of transceivers that are not stopped.

@@ -1,11 +1,16 @@
 //! What a PeerConnection tells the application: one stream of one enum (webrtc-pc section 11.2's events).
 //! Each carries the state as of that event.
 
-use peerstack_p2p::CandidatePair;
+use peerstack_dtls::DtlsTransportState;
+use peerstack_p2p::{CandidatePair, IceGatheringState as IceGathererState, IceTransportState};
+use peerstack_sctp::SctpTransportState;
 
 use crate::data_channel::DataChannel;
+use crate::dtls_transport::DtlsTransport;
+use crate::ice_transport::IceTransport;
 use crate::media_stream_track::MediaStreamTrack;
 use crate::rtp_transceiver::{RtpReceiver, RtpTransceiver};
+use crate::sctp_transport::SctpTransport;
 use crate::{IceCandidateInit, IceConnectionState, IceGatheringState, PeerConnectionState, SignalingState};
 
 /// A receiver got a track to receive (`RTCTrackEvent`).
@@ -34,6 +39,16 @@ pub struct UnsignaledTrackEvent {
     pub track: MediaStreamTrack,
 }
 
+/// Packets of a transport take another pair (`selectedcandidatepairchange`).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct SelectedCandidatePairEvent {
+    /// The transport.
+    pub transport: IceTransport,
+    /// The pair now; `None` if ICE lost all.
+    pub pair: Option<CandidatePair>,
+}
+
 /// Gathering with one server failed (`RTCPeerConnectionIceErrorEvent`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -57,7 +72,8 @@ pub enum PeerConnectionEvent {
     /// An offer should be made: `set_local_description(None)`, and tell the peer. As events wait to be read, an offer
     /// of the peer may have come meanwhile; then the signalling state is not stable, and this is told again.
     NegotiationNeeded,
-    /// A local candidate to signal to the peer.
+    /// A local candidate to signal to the peer; an empty one is the end of candidates of a transport, in the generation
+    /// that the user fragment names.
     IceCandidate(IceCandidateInit),
     /// A server or address gave no candidate; gathering goes on.
     IceCandidateError(IceCandidateErrorEvent),
@@ -69,8 +85,37 @@ pub enum PeerConnectionEvent {
     IceGatheringStateChange(IceGatheringState),
     /// The connection state changed.
     ConnectionStateChange(PeerConnectionState),
-    /// Packets take another pair.
-    SelectedCandidatePairChange(Box<CandidatePair>),
+    /// Packets of a transport take another pair.
+    SelectedCandidatePairChange(Box<SelectedCandidatePairEvent>),
+    /// The state of one ICE transport changed (`RTCIceTransport`'s `statechange`); the connection's own, if that
+    /// changes with it, is told after it.
+    IceTransportStateChange {
+        /// The transport.
+        transport: IceTransport,
+        /// Its state as of this event.
+        state: IceTransportState,
+    },
+    /// The gathering state of one ICE transport changed (`gatheringstatechange`).
+    IceTransportGatheringStateChange {
+        /// The transport.
+        transport: IceTransport,
+        /// Its state as of this event.
+        state: IceGathererState,
+    },
+    /// The state of one DTLS transport changed (`RTCDtlsTransport`'s `statechange`).
+    DtlsTransportStateChange {
+        /// The transport.
+        transport: DtlsTransport,
+        /// Its state as of this event.
+        state: DtlsTransportState,
+    },
+    /// The state of the data channels' association changed (`RTCSctpTransport`'s `statechange`).
+    SctpTransportStateChange {
+        /// The association.
+        transport: SctpTransport,
+        /// Its state as of this event.
+        state: SctpTransportState,
+    },
     /// The DTLS handshake failed, and why; the connection state changes to `Failed`.
     DtlsHandshakeError(String),
     /// A track to receive.

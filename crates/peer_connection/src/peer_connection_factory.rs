@@ -8,7 +8,7 @@ use peerstack_dtls::{Certificate, KeyAlgorithm};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::configuration::{Configuration, PeerConnectionDependencies};
+use crate::configuration::{self, Configuration, PeerConnectionDependencies};
 use crate::network_task::{ConnectionConfig, NetworkTask, NetworkTaskHandle};
 use crate::peer_connection::PeerConnection;
 use crate::shared::{Shared, State};
@@ -59,13 +59,16 @@ impl PeerConnectionFactory {
     pub fn create_peer_connection(&self, configuration: Configuration) -> Result<PeerConnection, RtcError> {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner).fork();
         let certificate = match configuration.certificate.clone() {
-            Some(certificate) => certificate,
+            Some(certificate) => {
+                configuration::check_certificate(&certificate, &*self.wall_clock)?;
+                certificate
+            }
             None => Certificate::generate(KeyAlgorithm::default(), &*self.wall_clock, &mut random)
                 .map_err(|error| RtcError::new(RtcErrorKind::OperationError, error.to_string()))?,
         };
         let (signaling, commands) = mpsc::unbounded_channel();
         let (network_events, network) = mpsc::unbounded_channel();
-        let state = State::new(random.fork(), "pc");
+        let state = State::new(configuration.clone(), random.fork(), "pc");
         let config = ConnectionConfig::new(&configuration, certificate, state.cname.clone(), network_events)?;
         let handle = self.network.add_connection(config);
         let shared = Arc::new(Shared::new(state, configuration, handle, signaling));

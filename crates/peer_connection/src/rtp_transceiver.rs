@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use peerstack_jsep::Codec;
 
+use crate::dtls_transport::DtlsTransport;
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::network_task::ConnectionCommand;
 use crate::rtp_packet::{RtcpFeedback, RtpPacket};
@@ -88,14 +89,23 @@ impl RtpTransceiver {
         RtpReceiver { shared: Arc::clone(&self.shared), id: self.id, track: self.track.clone() }
     }
 
-    /// The direction that the next offer or answer will ask for.
+    /// The direction that the next offer or answer will ask for; `Stopped` once the transceiver is stopped or about to
+    /// be.
     pub fn direction(&self) -> RtpTransceiverDirection {
-        self.shared.with_transceiver(self.id, |transceiver| transceiver.direction)
+        self.shared.with_transceiver(self.id, |transceiver| {
+            match transceiver.stopping || transceiver.stopped {
+                true => RtpTransceiverDirection::Stopped,
+                false => transceiver.direction,
+            }
+        })
     }
 
-    /// The direction negotiated last; `None` before.
+    /// The direction negotiated last; `None` before, `Stopped` once the section is over.
     pub fn current_direction(&self) -> Option<RtpTransceiverDirection> {
-        self.shared.with_transceiver(self.id, |transceiver| transceiver.current_direction)
+        self.shared.with_transceiver(self.id, |transceiver| match transceiver.stopped {
+            true => Some(RtpTransceiverDirection::Stopped),
+            false => transceiver.current_direction,
+        })
     }
 
     /// Whether [`stop`](Self::stop) was called or the peer rejected the section.
@@ -106,8 +116,12 @@ impl RtpTransceiver {
     /// Sets the direction of the next negotiation.
     ///
     /// # Errors
-    /// `InvalidStateError` on a closed connection or a stopped transceiver.
+    /// `InvalidStateError` on a closed connection or a stopped transceiver, `TypeError` for `Stopped`, which only
+    /// [`stop`](Self::stop) makes it.
     pub fn set_direction(&self, direction: RtpTransceiverDirection) -> Result<(), RtcError> {
+        if direction == RtpTransceiverDirection::Stopped {
+            return Err(RtcError::type_error("a transceiver is stopped by stop(), not by a direction"));
+        }
         self.shared.update_transceiver(self.id, |transceiver| {
             if transceiver.direction == direction {
                 return Ok(false);
@@ -172,6 +186,11 @@ impl RtpSender {
     /// The track, if it has one.
     pub fn track(&self) -> Option<MediaStreamTrack> {
         self.shared.with_transceiver(self.id, |transceiver| transceiver.sender_track.clone())
+    }
+
+    /// The transport its packets take; `None` until a description gave its section one.
+    pub fn transport(&self) -> Option<DtlsTransport> {
+        transport_of(&self.shared, self.id)
     }
 
     /// The SSRC its packets carry.
@@ -249,6 +268,11 @@ impl RtpSender {
     }
 }
 
+fn transport_of(shared: &Shared, id: TransceiverId) -> Option<DtlsTransport> {
+    let state = shared.lock();
+    state.views.of_mid(state.transceiver(id)?.mid.as_deref()?)
+}
+
 /// Stream ids, each once, in their order.
 pub(crate) fn distinct(streams: &[String]) -> Vec<String> {
     let mut all: Vec<String> = Vec::with_capacity(streams.len());
@@ -279,6 +303,11 @@ impl RtpReceiver {
     /// The track; it exists from the start and gets packets once negotiated.
     pub fn track(&self) -> MediaStreamTrack {
         self.track.clone()
+    }
+
+    /// The transport its packets take; `None` until a description gave its section one.
+    pub fn transport(&self) -> Option<DtlsTransport> {
+        transport_of(&self.shared, self.id)
     }
 
     /// Asks the peer for a key frame of the stream `ssrc` (PLI, RFC 4585 section 6.3.1).

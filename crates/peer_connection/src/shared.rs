@@ -16,6 +16,7 @@ use crate::network_task::NetworkHandle;
 use crate::rtp_packet::RtcpFeedback;
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::SignalingCommand;
+use crate::transport_views::TransportViews;
 use crate::{
     IceConnectionState, IceGatheringState, PeerConnectionEvent, PeerConnectionState, RtcError,
     RtpTransceiverDirection, SdpType, SignalingState,
@@ -76,6 +77,11 @@ pub(crate) struct State {
     pub(crate) pending_local: Option<Description>,
     pub(crate) pending_remote: Option<Description>,
     pub(crate) transceivers: Vec<Transceiver>,
+    /// What `set_configuration` may change is read here.
+    pub(crate) configuration: Configuration,
+    /// A local description was set: what is fixed from then on cannot be configured any more.
+    pub(crate) local_description_set: bool,
+    pub(crate) views: TransportViews,
     next_transceiver: u32,
     /// Whether a data channel was ever made: offers then carry the application section.
     pub(crate) wants_data: bool,
@@ -93,7 +99,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(mut random: Random, scope: &str) -> Self {
+    pub(crate) fn new(configuration: Configuration, mut random: Random, scope: &str) -> Self {
         Self {
             closed: false,
             signaling_state: SignalingState::default(),
@@ -105,6 +111,9 @@ impl State {
             pending_local: None,
             pending_remote: None,
             transceivers: Vec::new(),
+            configuration,
+            local_description_set: false,
+            views: TransportViews::default(),
             next_transceiver: 0,
             wants_data: false,
             negotiation_needed: false,

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use peerstack_base::Random;
-use peerstack_p2p::{Candidate, CandidateErrorEvent, CandidatePair};
+use peerstack_dtls::DtlsTransportState;
+use peerstack_jsep::TransportId;
+use peerstack_p2p::{Candidate, CandidateErrorEvent, IceGatheringState as IceGathererState, IceRole};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::data_channel::{DataChannel, DataChannelEvent, DataChannelShared};
@@ -14,6 +16,7 @@ use crate::network_task::ConnectionCommand;
 use crate::peer_connection_event::{IceCandidateErrorEvent, UnsignaledTrackEvent};
 use crate::sdp_offer_answer::{self, SdpOfferAnswerHandler};
 use crate::shared::Shared;
+use crate::transport_views::{self, IceChange, SctpView};
 use crate::{
     IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionEvent,
     PeerConnectionState, RtcError, SessionDescription,
@@ -50,13 +53,25 @@ pub(crate) enum NetworkEvent {
     GatheringState(IceGatheringState),
     /// Local candidates of the transport that carries this section.
     Candidates {
+        transport: TransportId,
         mid: String,
         candidates: Vec<Candidate>,
     },
     CandidateError(CandidateErrorEvent),
     /// Local candidates are gone.
     CandidatesRemoved(Vec<Candidate>),
-    SelectedPair(Box<CandidatePair>),
+    IceTransport {
+        transport: TransportId,
+        role: IceRole,
+        change: IceChange,
+    },
+    DtlsTransport {
+        transport: TransportId,
+        state: DtlsTransportState,
+        /// The peer's, in DER, if it is known.
+        certificate: Option<Vec<u8>>,
+    },
+    SctpTransport(SctpView),
     DtlsHandshakeError(String),
     DataChannel {
         channel: Arc<DataChannelShared>,
@@ -178,8 +193,9 @@ impl SignalingTask {
                 sdp_offer_answer::note_gathering_state(state, gathering);
                 state.events.emit(PeerConnectionEvent::IceGatheringStateChange(gathering));
             }
-            NetworkEvent::Candidates { mid, candidates } => {
+            NetworkEvent::Candidates { transport, mid, candidates } => {
                 for candidate in candidates {
+                    state.views.add_local_candidate(transport, &candidate);
                     if let Some(init) = sdp_offer_answer::add_local_candidate(state, &mid, candidate) {
                         state.events.emit(PeerConnectionEvent::IceCandidate(init));
                     }
@@ -196,10 +212,22 @@ impl SignalingTask {
             }
             NetworkEvent::CandidatesRemoved(candidates) => {
                 sdp_offer_answer::remove_local_candidates(state, &candidates);
+                state.views.remove_local_candidates(&candidates);
             }
-            NetworkEvent::SelectedPair(pair) => {
-                state.events.emit(PeerConnectionEvent::SelectedCandidatePairChange(pair));
+            NetworkEvent::IceTransport { transport, role, change } => {
+                if matches!(change, IceChange::Gathering(IceGathererState::Complete)) {
+                    // webrtc-pc section 4.4.1.2: the end of candidates is told before the state.
+                    let mid = state.views.mid_of(transport);
+                    if let Some(end) = mid.and_then(|mid| sdp_offer_answer::end_of_candidates(state, &mid)) {
+                        state.events.emit(PeerConnectionEvent::IceCandidate(end));
+                    }
+                }
+                transport_views::ice_changed(state, transport, role, change);
             }
+            NetworkEvent::DtlsTransport { transport, state: now, certificate } => {
+                transport_views::dtls_changed(state, transport, now, certificate);
+            }
+            NetworkEvent::SctpTransport(view) => transport_views::sctp_changed(state, view),
             NetworkEvent::DtlsHandshakeError(error) => {
                 state.events.emit(PeerConnectionEvent::DtlsHandshakeError(error));
             }

@@ -12,7 +12,8 @@ use super::{IceConnectionState, IceGatheringState, LegacyIceConnectionState, Pee
 use crate::TransportId;
 
 /// What a JsepTransportController tells upward. `mid` is the m-section that describes the transport: the tag of
-/// its BUNDLE group, or the only one that uses it.
+/// its BUNDLE group, or the only one that uses it. What is kept for a rollback alone tells changes of its states
+/// under the mid it was made for, and no candidates.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum JsepTransportControllerEvent {
@@ -56,6 +57,8 @@ pub enum JsepTransportControllerEvent {
     CandidatePairChange {
         /// The m-section.
         mid: String,
+        /// The transport.
+        transport: TransportId,
         /// What changed.
         change: Box<CandidatePairChange>,
     },
@@ -70,6 +73,8 @@ pub enum JsepTransportControllerEvent {
     IceTransportStateChange {
         /// The m-section.
         mid: String,
+        /// The transport.
+        transport: TransportId,
         /// The state now.
         state: IceTransportState,
     },
@@ -80,6 +85,8 @@ pub enum JsepTransportControllerEvent {
         mid: String,
         /// Its place in the local description, if it has one.
         mline_index: Option<usize>,
+        /// The transport.
+        transport: TransportId,
         /// The state now.
         state: TransportGatheringState,
     },

@@ -283,9 +283,28 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
 
     fn on_ice_event(&mut self, id: TransportId, event: IceTransportEvent) {
         let place = self.place_of(id);
-        // What no m-section uses now, but a rollback may need, keeps quiet.
-        let Some((mid, mline_index)) = place else { return };
+        let in_use = place.is_some();
+        let Some((mid, mline_index)) = place.or_else(|| self.former_place_of(id)) else { return };
         match event {
+            IceTransportEvent::SelectedCandidatePairChange(change) => {
+                self.events.emit(Event::CandidatePairChange { mid, transport: id, change: Box::new(change) });
+            }
+            IceTransportEvent::StateChange(state) => {
+                self.events.emit(Event::IceTransportStateChange { mid, transport: id, state });
+            }
+            IceTransportEvent::GatheringStateChange(state) => {
+                self.events.emit(Event::IceTransportGatheringState {
+                    mid,
+                    mline_index,
+                    transport: id,
+                    state,
+                });
+                if in_use && state == TransportGatheringState::Gathering {
+                    self.tell_gathering();
+                }
+            }
+            // What no m-section uses now, but a rollback may need, has nothing to signal.
+            _ if !in_use => {}
             IceTransportEvent::CandidateGathered(candidate) => {
                 if let Some(transport) = self.transports.get_mut(id) {
                     transport.add_local_candidate(candidate.clone());
@@ -302,25 +321,13 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             IceTransportEvent::CandidateError(error) => {
                 self.events.emit(Event::CandidateError { mid, error });
             }
-            IceTransportEvent::SelectedCandidatePairChange(change) => {
-                self.events.emit(Event::CandidatePairChange { mid, change: Box::new(change) });
-            }
-            IceTransportEvent::StateChange(state) => {
-                self.events.emit(Event::IceTransportStateChange { mid, state });
-            }
-            IceTransportEvent::GatheringStateChange(state) => {
-                self.events.emit(Event::IceTransportGatheringState { mid, mline_index, state });
-                if state == TransportGatheringState::Gathering {
-                    self.tell_gathering();
-                }
-            }
             // DTLS and RTP above listen to these themselves; a role conflict was noted by the caller.
             _ => {}
         }
     }
 
     fn on_dtls_event(&mut self, id: TransportId, event: DtlsTransportEvent) {
-        let Some((mid, _)) = self.place_of(id) else { return };
+        let Some((mid, _)) = self.place_of(id).or_else(|| self.former_place_of(id)) else { return };
         match event {
             DtlsTransportEvent::StateChange(state) => {
                 self.events.emit(Event::DtlsStateChange { mid, transport: id, state });
@@ -361,6 +368,11 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             // Channels tell what concerns them by events of their own.
             _ => {}
         }
+    }
+
+    /// What a transport that is kept for a rollback is called.
+    fn former_place_of(&self, id: TransportId) -> Option<(String, Option<usize>)> {
+        Some((self.transports.get(id)?.name().to_owned(), None))
     }
 
     /// The mid that speaks for a transport, and its place in the local description.

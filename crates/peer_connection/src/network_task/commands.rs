@@ -24,6 +24,7 @@ use crate::rtp_packet::{RtcpFeedback, RtcpPacket, RtpPacket};
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::NetworkEvent;
 use crate::stats::NetworkSnapshot;
+use crate::transport_views::TransportsView;
 use crate::unread_gate::UnreadGate;
 use crate::{RtcError, RtpTransceiverDirection, SdpType, TrackKind};
 
@@ -90,11 +91,17 @@ pub(crate) enum ConnectionCommand {
         sdp_type: SdpType,
         description: Box<ParsedDescription>,
         media: Option<Vec<MediaSection>>,
-        reply: JsepReply<()>,
+        reply: JsepReply<TransportsView>,
     },
     /// Back to the transports of the last stable state.
     Rollback {
-        reply: JsepReply<()>,
+        reply: JsepReply<TransportsView>,
+    },
+    /// Servers and policy for the next gathering; `restart_ice` makes the next offer bring it about.
+    SetConfiguration {
+        ice_servers: Vec<peerstack_p2p::IceServer>,
+        ice_transport_policy: IceTransportPolicy,
+        restart_ice: bool,
     },
     AddRemoteCandidate {
         mid: String,
@@ -166,6 +173,7 @@ impl ConnectionConfig {
         events: mpsc::UnboundedSender<NetworkEvent>,
     ) -> Result<Self, RtcError> {
         let settings = crate::configuration::checked_settings(&configuration.settings)?;
+        crate::configuration::check_policies(configuration)?;
         Ok(Self {
             ice_servers: crate::configuration::parse_ice_servers(&configuration.ice_servers)?,
             ice_transport_policy: configuration.ice_transport_policy,

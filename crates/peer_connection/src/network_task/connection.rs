@@ -10,10 +10,10 @@ use peerstack_base::{
     EventReceiver, IoRequest, Network, PacketKind, PacketOptions, Random, ReceiveMeta, ResolveId,
     SocketEvent, SocketId, TransmitQueue, WallClock,
 };
-use peerstack_dtls::Certificate;
+use peerstack_dtls::{Certificate, DtlsTransportInternal};
 use peerstack_jsep::{
-    JsepError, JsepTransportController, JsepTransportControllerConfig, JsepTransportControllerEvent,
-    TransportId, TransportSink,
+    JsepError, JsepTransport, JsepTransportController, JsepTransportControllerConfig,
+    JsepTransportControllerEvent, TransportId, TransportSink,
 };
 use peerstack_p2p::IceTransport;
 use peerstack_rtp_transport::{RtpPacket as RtpPacketView, SinkId, UnDemuxablePacket};
@@ -30,11 +30,12 @@ use crate::rtp_packet::{RtcpPacket, RtpPacket};
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::NetworkEvent;
 use crate::stats::{DataChannelStats, NetworkSnapshot, StatsClock, add_transport};
+use crate::transport_views::IceChange;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Connection {
-    controller: JsepTransportController<TransportFactory>,
+    pub(super) controller: JsepTransportController<TransportFactory>,
     controller_events: EventReceiver<JsepTransportControllerEvent>,
     pub(super) media: Media,
     data: DataChannels,
@@ -115,7 +116,7 @@ impl Connection {
         }
     }
 
-    fn tell(&self, event: NetworkEvent) {
+    pub(super) fn tell(&self, event: NetworkEvent) {
         // Nobody listens only while the connection is being closed.
         let _ = self.events.send(event);
     }
@@ -135,10 +136,14 @@ impl Connection {
                 }
                 // webrtc-pc section 4.4.1.5: with the role come the ids of channels, before the promise is resolved.
                 self.open_data_channels(now);
-                let _ = reply.send(result);
+                let _ = reply.send(result.map(|()| self.transports_view()));
             }
             ConnectionCommand::Rollback { reply } => {
-                let _ = reply.send(self.controller.rollback_transports(now));
+                let result = self.controller.rollback_transports(now);
+                let _ = reply.send(result.map(|()| self.transports_view()));
+            }
+            ConnectionCommand::SetConfiguration { ice_servers, ice_transport_policy, restart_ice } => {
+                self.set_configuration(ice_servers, ice_transport_policy, restart_ice);
             }
             ConnectionCommand::AddRemoteCandidate { mid, candidate } => {
                 if let Err(error) = self.controller.add_remote_candidates(now, &mid, vec![*candidate]) {
@@ -325,18 +330,28 @@ impl Connection {
             E::IceConnectionState(state) => self.tell(NetworkEvent::IceConnectionState(state)),
             E::PeerConnectionState(state) => self.tell(NetworkEvent::ConnectionState(state)),
             E::IceGatheringState(state) => self.tell(NetworkEvent::GatheringState(state)),
-            E::CandidatesGathered { mid, candidates, .. } => {
-                self.tell(NetworkEvent::Candidates { mid, candidates });
+            E::CandidatesGathered { mid, transport, candidates, .. } => {
+                self.tell(NetworkEvent::Candidates { transport, mid, candidates });
             }
             E::CandidateError { error, .. } => self.tell(NetworkEvent::CandidateError(error)),
             E::CandidatesRemoved { candidates, .. } => {
                 self.tell(NetworkEvent::CandidatesRemoved(candidates));
             }
-            E::CandidatePairChange { change, .. } => {
-                if let Some(pair) = change.pair {
-                    self.tell(NetworkEvent::SelectedPair(Box::new(pair)));
-                }
+            E::CandidatePairChange { transport, change, .. } => {
+                self.tell_ice(transport, IceChange::SelectedPair(change.pair.map(Box::new)));
             }
+            E::IceTransportStateChange { transport, state, .. } => {
+                self.tell_ice(transport, IceChange::State(state));
+            }
+            E::IceTransportGatheringState { transport, state, .. } => {
+                self.tell_ice(transport, IceChange::Gathering(state));
+            }
+            E::DtlsStateChange { transport, state, .. } => {
+                let dtls = self.controller.transport_by_id(transport).map(JsepTransport::dtls);
+                let certificate = dtls.and_then(|dtls| dtls.remote_certificate()).map(<[u8]>::to_vec);
+                self.tell(NetworkEvent::DtlsTransport { transport, state, certificate });
+            }
+            E::SctpStateChange { transport, state } => self.tell_sctp(transport, state),
             E::DtlsHandshakeError { error, .. } => self.tell(NetworkEvent::DtlsHandshakeError(error)),
             _ => {}
         }

@@ -12,6 +12,7 @@ mod rtcp;
 mod sockets;
 mod streams;
 mod transport_factory;
+mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

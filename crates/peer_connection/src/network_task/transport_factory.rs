@@ -16,7 +16,7 @@ use peerstack_dtls::{
 use peerstack_jsep::{CreateTransport, JsepTransportFactory};
 use peerstack_p2p::{
     CandidateFilter, ContinualGatheringPolicy, IceServer, IceTransportStats, P2PTransportChannel,
-    P2PTransportChannelConfig, TcpCandidatePolicy,
+    P2PTransportChannelConfig, PortAllocatorConfig, TcpCandidatePolicy,
 };
 
 use super::commands::ConnectionConfig;
@@ -109,6 +109,27 @@ impl TransportFactory {
     }
 }
 
+impl TransportFactory {
+    /// Servers and policy of the transports to come.
+    pub(super) fn set_servers(&mut self, servers: Vec<IceServer>, policy: IceTransportPolicy) {
+        self.servers = servers;
+        self.relay_only = policy == IceTransportPolicy::Relay;
+    }
+
+    /// What the next gathering of a transport goes by.
+    pub(super) fn port_allocator_config(&self) -> PortAllocatorConfig {
+        let mut config = PortAllocatorConfig::default();
+        config.ice_servers.clone_from(&self.servers);
+        config.port_range = self.ports;
+        config.tcp_candidates = self.tcp_candidates;
+        config.allow_loopback = self.allow_loopback;
+        if self.relay_only {
+            config.candidate_filter = CandidateFilter::RELAY;
+        }
+        config
+    }
+}
+
 impl JsepTransportFactory for TransportFactory {
     type Dtls = DtlsTransport<P2PTransportChannel>;
 
@@ -120,14 +141,8 @@ impl JsepTransportFactory for TransportFactory {
         );
         ice.component = options.component;
         ice.role = options.ice_role;
-        ice.port_allocator.ice_servers.clone_from(&self.servers);
-        ice.port_allocator.port_range = self.ports;
-        ice.port_allocator.tcp_candidates = self.tcp_candidates;
+        ice.port_allocator = self.port_allocator_config();
         ice.ice_config.continual_gathering_policy = self.continual_gathering;
-        ice.port_allocator.allow_loopback = self.allow_loopback;
-        if self.relay_only {
-            ice.port_allocator.candidate_filter = CandidateFilter::RELAY;
-        }
         let channel = P2PTransportChannel::new(ice, self.random.fork());
         let mut dtls = DtlsTransportConfig::new(self.certificate.clone());
         dtls.engine = self.engine;

@@ -57,6 +57,23 @@ pub(crate) fn note_gathering_state(state: &mut State, gathering: IceGatheringSta
     }
 }
 
+/// A transport has gathered all candidates of its generation: says so in the description, and what to signal (RFC 8838
+/// section 13, RFC 8840 section 8.2). `None` if the section is gone.
+pub(crate) fn end_of_candidates(state: &mut State, mid: &str) -> Option<IceCandidateInit> {
+    let mut end = None;
+    for description in [state.pending_local.as_mut(), state.current_local.as_mut()].into_iter().flatten() {
+        let Some((index, content)) = find(&mut description.parsed, mid) else { continue };
+        let Some(ice) = content.transport.ice.as_ref().filter(|_| !content.rejected) else { continue };
+        end.get_or_insert_with(|| IceCandidateInit {
+            candidate: String::new(),
+            sdp_mid: Some(mid.to_owned()),
+            sdp_mline_index: u16::try_from(index).ok(),
+            username_fragment: Some(ice.ufrag.clone()),
+        });
+    }
+    end
+}
+
 /// `addIceCandidate` (webrtc-pc section 4.4.1.6): enters a candidate, or the end of candidates, into the remote
 /// descriptions it belongs to. Returns it with the sections whose transports are to be told.
 pub(super) fn add_ice_candidate(

@@ -14,10 +14,13 @@ use peerstack_base::Random;
 use peerstack_jsep::{JsepError, MediaSessionDescriptionFactory, SessionDescription as ParsedDescription};
 use tokio::sync::oneshot;
 
-pub(crate) use self::candidates::{add_local_candidate, note_gathering_state, remove_local_candidates};
+pub(crate) use self::candidates::{
+    add_local_candidate, end_of_candidates, note_gathering_state, remove_local_candidates,
+};
 pub(crate) use self::negotiation_needed::{close_state, update_negotiation_needed};
 use crate::network_task::{ConnectionCommand, MediaSection};
 use crate::shared::{Description, Shared, State};
+use crate::transport_views::{self, TransportsView};
 use crate::{
     IceCandidateInit, OfferOptions, RtcError, RtcErrorKind, SdpType, SessionDescription, SignalingState,
 };
@@ -136,13 +139,15 @@ impl SdpOfferAnswerHandler {
             .ok_or_else(|| wrong_set("local", sdp_type, state))?;
         let created = self.created(&description).await?;
         let media = media_if_final(&self.shared.lock(), sdp_type, Some(&created.parsed), None);
-        self.set_on_network(true, sdp_type, &created.parsed, media).await?;
+        let view = self.set_on_network(true, sdp_type, &created.parsed, media).await?;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         state.open()?;
         self.remember_stable(&state);
         apply::assign_mids(&mut state, &created);
         let changes = apply::local(&mut state, sdp_type, created.parsed.clone());
+        state.local_description_set = true;
+        transport_views::apply(&mut state, view);
         self.finish(&mut state, sdp_type, next, changes);
         Ok(())
     }
@@ -194,7 +199,7 @@ impl SdpOfferAnswerHandler {
             media_if_final(&state, sdp_type, None, Some(&parsed))
         };
         // The transports take a local offer back by themselves where the remote one is good.
-        self.set_on_network(false, sdp_type, &parsed, media).await?;
+        let view = self.set_on_network(false, sdp_type, &parsed, media).await?;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         state.open()?;
@@ -208,6 +213,7 @@ impl SdpOfferAnswerHandler {
             apply::associate_sections(&mut state, &self.shared, &parsed);
         }
         let changes = apply::remote(&mut state, sdp_type, parsed);
+        transport_views::apply(&mut state, view);
         self.finish(&mut state, sdp_type, next, changes);
         Ok(())
     }
@@ -218,7 +224,7 @@ impl SdpOfferAnswerHandler {
         sdp_type: SdpType,
         parsed: &ParsedDescription,
         media: Option<Vec<MediaSection>>,
-    ) -> Result<(), RtcError> {
+    ) -> Result<TransportsView, RtcError> {
         let description = Box::new(parsed.clone());
         self.ask(|reply| ConnectionCommand::SetDescription { local, sdp_type, description, media, reply })
             .await
@@ -230,11 +236,12 @@ impl SdpOfferAnswerHandler {
         if !signaling_table::may_roll_back(state, side == "local") {
             return Err(wrong_set(side, SdpType::Rollback, state));
         }
-        self.ask(|reply| ConnectionCommand::Rollback { reply }).await?;
+        let view = self.ask(|reply| ConnectionCommand::Rollback { reply }).await?;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         state.open()?;
         let changes = self.restore_stable(&mut state);
+        transport_views::apply(&mut state, view);
         self.finish(&mut state, SdpType::Rollback, SignalingState::Stable, changes);
         Ok(())
     }
@@ -280,7 +287,11 @@ impl SdpOfferAnswerHandler {
     pub(crate) fn add_ice_candidate(&mut self, init: &IceCandidateInit) -> Result<(), RtcError> {
         let (candidate, targets) = {
             let mut state = self.shared.lock();
-            candidates::add_ice_candidate(&mut state, init)?
+            let (candidate, targets) = candidates::add_ice_candidate(&mut state, init)?;
+            if let Some(candidate) = &candidate {
+                targets.iter().for_each(|mid| state.views.add_remote_candidate(mid, candidate));
+            }
+            (candidate, targets)
         };
         for mid in targets {
             self.shared.network.send(match &candidate {

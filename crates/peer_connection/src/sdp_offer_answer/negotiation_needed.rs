@@ -90,6 +90,7 @@ pub(crate) fn close_state(state: &mut State) -> bool {
     state.set_signaling_state(SignalingState::Closed);
     state.ice_connection_state = IceConnectionState::Closed;
     state.connection_state = PeerConnectionState::Closed;
+    state.views.close();
     for transceiver in &mut state.transceivers {
         transceiver.stopping = true;
         transceiver.stopped = true;

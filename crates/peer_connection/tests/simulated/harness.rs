@@ -140,6 +140,20 @@ pub(crate) async fn negotiate_changed(a: &Peer, b: &Peer, change: impl Fn(&str) 
     let _ = a.negotiated.send_replace(true);
 }
 
+/// As [`negotiate`], but the peers see what these make of each other's offer and answer.
+pub(crate) async fn negotiate_with(
+    a: &Peer,
+    b: &Peer,
+    offered: fn(SessionDescription) -> SessionDescription,
+    answered: fn(SessionDescription) -> SessionDescription,
+) {
+    a.pc.set_local_description(None).await.unwrap();
+    b.pc.set_remote_description(offered(a.pc.local_description().unwrap())).await.unwrap();
+    b.pc.set_local_description(None).await.unwrap();
+    a.pc.set_remote_description(answered(b.pc.local_description().unwrap())).await.unwrap();
+    let _ = a.negotiated.send_replace(true);
+}
+
 fn without(mut description: SessionDescription, line: &str) -> SessionDescription {
     if !line.is_empty() {
         let kept = description.sdp.split_inclusive('\n').filter(|other| !other.starts_with(line));

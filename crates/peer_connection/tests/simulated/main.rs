@@ -13,3 +13,5 @@ mod random_negotiation;
 mod rtcp;
 mod signaling_states;
 mod stats;
+mod transports;
+mod unbundled;

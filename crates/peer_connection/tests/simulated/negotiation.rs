@@ -326,7 +326,7 @@ async fn either_side_stops() {
     assert_eq!(b.transceivers().len(), 3);
     exchange(&a, &b).await;
     assert_eq!((mids(&a), mids(&b)), (vec![Some("2".to_owned())], vec![Some("2".to_owned())]));
-    assert_eq!((first.current_direction(), first.mid()), (None, None));
+    assert_eq!((first.current_direction(), first.mid()), (Some(D::Stopped), None));
     third.stop().unwrap();
     exchange(&b, &a).await;
     assert_eq!((mids(&a).len(), mids(&b).len()), (0, 0));

@@ -314,10 +314,11 @@ fn single_transports_tell_their_states() {
     assert_eq!(
         test.events(),
         [
-            Event::IceTransportStateChange { mid: mid(), state: IceTransportState::Checking },
+            Event::IceTransportStateChange { mid: mid(), transport: id, state: IceTransportState::Checking },
             Event::IceTransportGatheringState {
                 mid: mid(),
                 mline_index: Some(1),
+                transport: id,
                 state: TransportGatheringState::Gathering
             },
             Event::IceGatheringState(IceGatheringState::Gathering),
@@ -327,4 +328,42 @@ fn single_transports_tell_their_states() {
             Event::PeerConnectionState(PeerConnectionState::Connecting),
         ]
     );
+}
+
+/// J15: what an answer leaves unused, but a rollback may need, tells its states without a say in the aggregates and
+/// without candidates to signal.
+#[test]
+fn what_is_kept_for_a_rollback_tells_its_states() {
+    let mut test = Test::new(BundlePolicy::MaxCompat);
+    let offer = test.offer("0:a 1:v", &["0 1"]);
+    test.set_local(SdpType::Offer, &offer).unwrap();
+    let unused = test.controller.transport_id("1").unwrap();
+    test.set_remote(SdpType::Pranswer, &peer("0:a 1:v", &["0 1"], ConnectionRole::Active)).unwrap();
+    assert_eq!(test.map(), "0 1");
+    assert_eq!(test.controller.kept_transports().count(), 2);
+    test.process();
+    test.events();
+    let kept = test.controller.transports.get_mut(unused).unwrap();
+    kept.ice_mut().set_state(IceTransportState::Checking);
+    kept.ice_mut().set_gathering_state(TransportGatheringState::Gathering);
+    kept.ice_mut().emit(IceTransportEvent::CandidateGathered(candidate(2)));
+    test.process();
+    let mid = || "1".to_owned();
+    assert_eq!(
+        test.events(),
+        [
+            Event::IceTransportStateChange {
+                mid: mid(),
+                transport: unused,
+                state: IceTransportState::Checking
+            },
+            Event::IceTransportGatheringState {
+                mid: mid(),
+                mline_index: None,
+                transport: unused,
+                state: TransportGatheringState::Gathering
+            },
+        ]
+    );
+    assert_eq!(test.controller.ice_connection_state(), IceConnectionState::New);
 }
