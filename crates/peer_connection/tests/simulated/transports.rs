@@ -120,11 +120,11 @@ async fn views_are_what_the_transports_are() {
     assert!(place(&story, "gathering Gathering") <= place(&story, "all gathering"));
     assert!(place(&story, "end") < place(&story, "gathering Complete"));
     assert!(place(&story, "gathering Complete") < place(&story, "all complete"));
-    let pairs = events.iter().filter_map(|event| match event {
+    let mut pairs = events.iter().filter_map(|event| match event {
         PeerConnectionEvent::SelectedCandidatePairChange(event) => Some(event),
         _ => None,
     });
-    let last = pairs.last().unwrap();
+    let last = pairs.next_back().unwrap();
     assert_eq!((&last.transport, &last.pair), (&ice, &Some(pair)));
 
     a.pc.close();

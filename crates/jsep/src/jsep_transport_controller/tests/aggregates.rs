@@ -1,7 +1,7 @@
 //! The aggregate states as events: each change once and in order. The tables are beside the functions.
 
 use peerstack_dtls::{DtlsTransportEvent, DtlsTransportState};
-use peerstack_p2p::{IceGatheringState as TransportGatheringState, IceTransportState};
+use peerstack_p2p::{IceGatheringState as TransportGatheringState, IceTransportEvent, IceTransportState};
 
 use super::*;
 
@@ -105,7 +105,7 @@ fn the_legacy_state_completes_on_the_controlling_side_only() {
     test.dtls("0").set_writable(true);
     test.turn();
     assert_eq!(test.controller.legacy_ice_connection_state(), LegacyIceConnectionState::Connected);
-    test.ice("0").emit(peerstack_p2p::IceTransportEvent::RoleConflict);
+    test.ice("0").emit(IceTransportEvent::RoleConflict);
     assert_eq!(test.turn(), ["legacy completed"]);
 }
 
