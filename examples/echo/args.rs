@@ -19,6 +19,7 @@ Options:
   --ice-server URL      STUN or TURN server; may be repeated    [none]
   --ice-username NAME   for the TURN servers                    [none]
   --ice-credential PWD  for the TURN servers; pages get it too  [none]
+  --udp-port NUMBER     one UDP port for all peers, 0 for any   [one for each peer]
   --relay-only          use the TURN servers' candidates alone
   --max-peers NUMBER    connections at once; beyond it, 503     [32]
   --dtls-engine NAME    dimpl or webrtc-dtls                    [dimpl]
@@ -54,6 +55,7 @@ pub(crate) struct Args {
     pub(crate) ice_username: String,
     pub(crate) ice_credential: String,
     pub(crate) relay_only: bool,
+    pub(crate) udp_port: Option<u16>,
     pub(crate) max_peers: usize,
     pub(crate) dtls_engine: DtlsEngineKind,
     pub(crate) srtp_engine: SrtpEngineKind,
@@ -69,6 +71,7 @@ impl Default for Args {
             ice_username: String::new(),
             ice_credential: String::new(),
             relay_only: false,
+            udp_port: None,
             max_peers: 32,
             dtls_engine: DtlsEngineKind::default(),
             srtp_engine: SrtpEngineKind::default(),
@@ -109,7 +112,7 @@ impl Args {
                 return Ok(());
             }
             "--bind" | "--port" | "--ice-server" | "--ice-username" | "--ice-credential" | "--max-peers"
-            | "--dtls-engine" | "--srtp-engine" | "--client" => {}
+            | "--udp-port" | "--dtls-engine" | "--srtp-engine" | "--client" => {}
             _ if flag.starts_with('-') => return Err(format!("there is no flag {flag}")),
             _ => return Err(format!("{flag:?} is no flag; flags begin with --")),
         }
@@ -119,6 +122,7 @@ impl Args {
         match flag {
             "--bind" => self.bind = parse_address(&value)?,
             "--port" => self.port = number(flag, &value, 0, u64::from(u16::MAX))? as u16,
+            "--udp-port" => self.udp_port = Some(number(flag, &value, 0, u64::from(u16::MAX))? as u16),
             "--max-peers" => self.max_peers = number(flag, &value, 1, 100_000)? as usize,
             "--ice-server" => self.ice_servers.push(ice_server(value)?),
             "--ice-username" => self.ice_username = value,
@@ -223,16 +227,17 @@ mod tests {
             ice_username: "n".to_owned(),
             ice_credential: "p=w".to_owned(),
             relay_only: true,
+            udp_port: Some(5_000),
             max_peers: 7,
             dtls_engine: DtlsEngineKind::WebrtcDtls,
             srtp_engine: SrtpEngineKind::WebrtcSrtp,
         };
         let spaces = "--bind :: --port 0 --ice-server stun:a:1 --ice-server turn:b?transport=udp --max-peers 7 \
-                      --ice-username n --ice-credential p=w --relay-only \
+                      --ice-username n --ice-credential p=w --relay-only --udp-port 5000 \
                       --dtls-engine webrtc-dtls --srtp-engine webrtc-srtp --client http://h/offer?a=b";
         assert_eq!(parse(spaces), Ok(expected.clone()));
         let equals = "--bind=[::] --port=0 --ice-server=stun:a:1 --ice-server=turn:b?transport=udp --max-peers=7 \
-                      --ice-username=n --ice-credential=p=w --relay-only \
+                      --ice-username=n --ice-credential=p=w --relay-only --udp-port=5000 \
                       --dtls-engine=webrtc-dtls --srtp-engine=webrtc-srtp --client=http://h/offer?a=b";
         assert_eq!(parse(equals), Ok(expected));
     }
@@ -258,6 +263,7 @@ mod tests {
             ("--port 65536", "not \"65536\""),
             ("--port -1", "not \"-1\""),
             ("--port 1.5", "not \"1.5\""),
+            ("--udp-port 65536", "--udp-port needs a number from 0 to 65535"),
             ("--max-peers 0", "--max-peers needs a number from 1 to 100000, not \"0\""),
             ("--max-peers 99999999999999999999999", "--max-peers needs a number"),
             ("--bind example.org", "--bind needs an IP address"),
@@ -284,7 +290,7 @@ mod tests {
         for flag in ["--bind", "--port", "--ice-server", "--max-peers", "--dtls-engine", "--srtp-engine"] {
             assert!(HELP.contains(flag), "{flag}");
         }
-        for flag in ["--ice-username", "--ice-credential", "--relay-only"] {
+        for flag in ["--ice-username", "--ice-credential", "--relay-only", "--udp-port"] {
             assert!(HELP.contains(flag), "{flag}");
         }
         assert!(["--self-test", "--client", "--help"].iter().all(|flag| HELP.contains(flag)));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use peerstack::base::Random;
 use peerstack::{
-    Configuration, IceCandidateInit, IceServer, IceTransportPolicy, PeerConnectionFactory, RtcError,
-    SessionDescription, Settings,
+    Configuration, IceCandidateInit, IceServer, IceTransportPolicy, PeerConnectionDependencies,
+    PeerConnectionFactory, RtcError, SessionDescription, Settings, UdpMux,
 };
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -69,7 +69,9 @@ struct State {
 impl Hub {
     /// An empty table. Finds out now whether the engines are built in and the servers' URLs parse.
     pub(crate) fn new(args: Args) -> Result<Self, RtcError> {
-        let factory = PeerConnectionFactory::new()?;
+        let mut dependencies = PeerConnectionDependencies::default();
+        dependencies.udp_mux = args.udp_port.map(UdpMux::new);
+        let factory = PeerConnectionFactory::with_dependencies(dependencies)?;
         factory.create_peer_connection(configuration(&args))?.close();
         let places = Arc::new(Semaphore::new(args.max_peers));
         let state = State { peers: BTreeMap::new(), ended: VecDeque::new(), random: Random::from_system() };

@@ -111,7 +111,15 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn all_that_is_sent_comes_back() {
-        let args = Args { bind: Ipv4Addr::LOCALHOST.into(), ..Args::default() };
+        comes_back(Args { bind: Ipv4Addr::LOCALHOST.into(), ..Args::default() }).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_that_is_sent_to_a_shared_port_comes_back() {
+        comes_back(Args { bind: Ipv4Addr::LOCALHOST.into(), udp_port: Some(0), ..Args::default() }).await;
+    }
+
+    async fn comes_back(args: Args) {
         let hub = Arc::new(Hub::new(args.clone()).unwrap());
         let report = measure(&hub, &args).await.unwrap();
         assert_eq!(failures(&report), Vec::<String>::new(), "{report:?}");

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(doc)]
+use crate::PacketSocketFactory;
 use crate::{AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, SocketId};
 
 /// Names one look-up.
@@ -78,6 +80,33 @@ pub enum IoRequest {
         id: SocketId,
         /// The socket.
         socket: Box<dyn AsyncUdpSocket>,
+    },
+    /// A transport takes part in the socket of [`PacketSocketFactory::shared_udp_socket`]: checks that name its
+    /// user fragment are handed to it with this id. Asked again with the same id, the user fragment is replaced.
+    JoinUdpMux {
+        /// Its name of the shared socket from now on, until [`CloseSocket`](Self::CloseSocket).
+        id: SocketId,
+        /// The shared socket's address.
+        local: SocketAddr,
+        /// The local ICE user fragment.
+        ufrag: String,
+    },
+    /// A check that authenticated, or the answer to one, came by a shared socket: what comes from this address
+    /// is the transport's. Told with each, so that the network task knows which mappings are alive.
+    AddUdpMuxRoute {
+        /// The transport's name of the shared socket.
+        id: SocketId,
+        /// The peer's address.
+        remote: SocketAddr,
+        /// The peer answered a check of ours there; a check of its own may bear a forged source.
+        answered: bool,
+    },
+    /// The transport has no connection to this address any more.
+    RemoveUdpMuxRoute {
+        /// The transport's name of the shared socket.
+        id: SocketId,
+        /// The peer's address.
+        remote: SocketAddr,
     },
     /// A stream was opened and is now the network task's to read and write: what comes in is cut into packets,
     /// and what becomes of the stream is told by [`SocketEvent`]s.

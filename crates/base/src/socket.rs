@@ -149,6 +149,17 @@ pub trait PacketSocketFactory: Send + Debug {
         ports: Option<PortRange>,
     ) -> io::Result<Box<dyn AsyncUdpSocket>>;
 
+    /// The address of the UDP socket that all transports of a network task share on this local address, opened
+    /// if it is not; `None` where each transport binds a socket of its own. A transport takes part in it by
+    /// [`IoRequest::JoinUdpMux`](crate::IoRequest::JoinUdpMux).
+    ///
+    /// # Errors
+    /// As [`create_udp_socket`](Self::create_udp_socket).
+    fn shared_udp_socket(&mut self, local: IpAddr) -> io::Result<Option<SocketAddr>> {
+        let _ = local;
+        Ok(None)
+    }
+
     /// Listens on a TCP port of `local`; port 0 takes any port, or one of `ports` where given.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ pub use packets::TransportSink;
 use crate::bundle_manager::BundleManager;
 use crate::jsep_transport::StartedSctp;
 use crate::jsep_transport_collection::JsepTransportCollection;
-use crate::transport_description_factory::TransportDescriptionFactory;
+use crate::transport_description_factory::{TransportDescriptionFactory, UDP_MUX_UFRAG_LEN};
 use crate::{BundlePolicy, JsepTransport, RtpProtection, SessionDescription, TransportId};
 use descriptions::Descriptions;
 
@@ -45,6 +45,8 @@ pub struct JsepTransportControllerConfig {
     pub bundle_policy: BundlePolicy,
     /// Whether to offer the ICE option `renomination` (J03).
     pub renomination: bool,
+    /// Whether connections share UDP ports and user fragments tell them apart: these are longer then.
+    pub udp_mux: bool,
     /// How RTP is protected.
     pub rtp_protection: RtpProtection,
     /// What protects it.
@@ -88,10 +90,14 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// A controller without transports. `scope` names it in traces.
     pub fn new(factory: F, config: &JsepTransportControllerConfig, mut random: Random, scope: &str) -> Self {
         let tiebreaker = random.u64();
+        let mut descriptions_factory = TransportDescriptionFactory::new(random.fork(), config.renomination);
+        if config.udp_mux {
+            descriptions_factory = descriptions_factory.with_ufrag_len(UDP_MUX_UFRAG_LEN);
+        }
         Self {
             scope: scope.to_owned(),
             factory,
-            descriptions_factory: TransportDescriptionFactory::new(random.fork(), config.renomination),
+            descriptions_factory,
             transports: JsepTransportCollection::default(),
             closing: Vec::new(),
             sinks: BTreeMap::new(),

@@ -12,6 +12,9 @@ use crate::jsep_transport::answer_setup;
 
 /// Characters of a user fragment that we make (T14, libwebrtc `ICE_UFRAG_LENGTH`).
 pub(crate) const ICE_UFRAG_LEN: usize = 4;
+/// Characters of one that also finds the connection on a port of many (RFC 8839 section 5.4 allows 256): 72 bits,
+/// so that no two are the same.
+pub(crate) const UDP_MUX_UFRAG_LEN: usize = 12;
 /// Characters of a password that we make (T14, libwebrtc `ICE_PWD_LENGTH`).
 pub(crate) const ICE_PWD_LEN: usize = 24;
 
@@ -20,12 +23,18 @@ pub(crate) const ICE_PWD_LEN: usize = 24;
 pub(crate) struct TransportDescriptionFactory {
     random: Random,
     renomination: bool,
+    ufrag_len: usize,
 }
 
 impl TransportDescriptionFactory {
     /// `renomination` adds the ICE option of that name.
     pub(crate) fn new(random: Random, renomination: bool) -> Self {
-        Self { random, renomination }
+        Self { random, renomination, ufrag_len: ICE_UFRAG_LEN }
+    }
+
+    /// Makes user fragments of this many characters.
+    pub(crate) fn with_ufrag_len(self, ufrag_len: usize) -> Self {
+        Self { ufrag_len, ..self }
     }
 
     /// For an offer. `current` is what our side said last of this transport: user fragment and password stay
@@ -62,7 +71,7 @@ impl TransportDescriptionFactory {
     ) -> TransportDescription {
         let kept = current.and_then(|current| current.ice.clone()).filter(|_| !restart);
         let ice = kept.unwrap_or_else(|| IceParameters {
-            ufrag: self.random.ice_string(ICE_UFRAG_LEN),
+            ufrag: self.random.ice_string(self.ufrag_len),
             pwd: self.random.ice_string(ICE_PWD_LEN),
             renomination: false,
         });

@@ -37,6 +37,8 @@ pub enum AllocationPhase {
 pub(crate) struct BoundSocket {
     pub(crate) id: SocketId,
     pub(crate) local: SocketAddr,
+    /// Whether transports of other PeerConnections use it too.
+    pub(crate) muxed: bool,
 }
 
 /// Allocates ports on one network, phase by phase.
@@ -68,24 +70,33 @@ impl AllocationSequence {
         }
     }
 
-    /// Binds the shared socket and hands it to the network task; with an address and port, the host candidate
-    /// is ready.
+    /// Binds the shared socket and hands it to the network task, or takes part in the one that all transports
+    /// share under this user fragment; with an address and port, the host candidate is ready.
     pub(crate) fn init(
         &mut self,
         factory: &mut dyn PacketSocketFactory,
         ports: Option<PortRange>,
+        ufrag: &str,
         io_requests: &mut std::collections::VecDeque<IoRequest>,
     ) -> io::Result<BoundSocket> {
         let ip = self.network.best_ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let socket = factory.create_udp_socket(SocketAddr::new(ip, 0), ports)?;
-        let local = socket.local_addr()?;
+        let (local, own) = match factory.shared_udp_socket(ip)? {
+            Some(local) => (local, None),
+            None => {
+                let socket = factory.create_udp_socket(SocketAddr::new(ip, 0), ports)?;
+                (socket.local_addr()?, Some(socket))
+            }
+        };
         if local.ip() != ip {
             // A socket of another network would give a candidate that does not say where packets go (G35).
             return Err(io::Error::other(format!("bound to {local} instead of {ip}")));
         }
         let id = SocketId::unique();
-        io_requests.push_back(IoRequest::AddUdpSocket { id, socket });
-        let bound = BoundSocket { id, local };
+        let bound = BoundSocket { id, local, muxed: own.is_none() };
+        io_requests.push_back(match own {
+            Some(socket) => IoRequest::AddUdpSocket { id, socket },
+            None => IoRequest::JoinUdpMux { id, local, ufrag: ufrag.to_owned() },
+        });
         self.bound = Some(bound);
         Ok(bound)
     }

@@ -316,6 +316,14 @@ impl Port {
         }
     }
 
+    /// Its socket, if transports of other PeerConnections use that too.
+    pub(crate) fn muxed_socket(&self) -> Option<SocketId> {
+        match self {
+            Self::Udp(port) => port.muxed_socket(),
+            Self::Turn(_) | Self::Tcp(_) => None,
+        }
+    }
+
     /// What became of one of its streams.
     pub(crate) fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent, io: &mut PortIo<'_>) {
         match self {

@@ -10,6 +10,7 @@ use peerstack_stun::{
     StunRequestManager, TransactionId,
 };
 
+use crate::allocation_sequence::BoundSocket;
 use crate::port::{NewAddress, PortBase, PortIo};
 use crate::{CandidateErrorEvent, CandidateType, p2p_constants};
 
@@ -44,6 +45,8 @@ pub(crate) struct UdpPort {
     pub(crate) base: PortBase,
     socket: SocketId,
     local: SocketAddr,
+    /// Whether transports of other PeerConnections use the socket too.
+    muxed: bool,
     /// What its host candidate says: another address than `local` where that is the "any" address.
     shown: SocketAddr,
     servers: Vec<StunServer>,
@@ -56,8 +59,7 @@ pub(crate) struct UdpPort {
 impl UdpPort {
     pub(crate) fn new(
         base: PortBase,
-        socket: SocketId,
-        local: SocketAddr,
+        bound: BoundSocket,
         servers: &[ServerUrl],
         turn_servers: &[ServerUrl],
         keepalive_interval: Duration,
@@ -76,9 +78,10 @@ impl UdpPort {
             .collect();
         Self {
             base,
-            socket,
-            local,
-            shown: local,
+            socket: bound.id,
+            local: bound.local,
+            muxed: bound.muxed,
+            shown: bound.local,
             servers,
             requests: StunRequestManager::new(),
             keepalive_interval,
@@ -89,6 +92,10 @@ impl UdpPort {
 
     pub(crate) fn socket(&self) -> SocketId {
         self.socket
+    }
+
+    pub(crate) fn muxed_socket(&self) -> Option<SocketId> {
+        self.muxed.then_some(self.socket)
     }
 
     /// Bound to the "any" address, it has this one as far as the public network is concerned (libwebrtc

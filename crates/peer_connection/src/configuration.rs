@@ -213,6 +213,27 @@ impl Default for Settings {
     }
 }
 
+/// One UDP port for all PeerConnections of a factory, on every network: what a server behind a firewall needs.
+/// Host and server-reflexive candidates are of this port; TURN servers are reached from ports of each
+/// connection's own.
+///
+/// Connections are told apart by the user fragments of checks, then by the address of the peer. So between two
+/// such ports there can be one connection at a time: with several to the same peer, the peer needs a port for
+/// each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UdpMux {
+    /// The port; 0 takes one that is free.
+    pub port: u16,
+}
+
+impl UdpMux {
+    /// This port, 0 for any.
+    pub fn new(port: u16) -> Self {
+        Self { port }
+    }
+}
+
 /// The outside world of a PeerConnection: how tests plug in a simulated network and how embedders plug in
 /// their own sockets.
 #[derive(Debug)]
@@ -230,6 +251,8 @@ pub struct PeerConnectionDependencies {
     pub random: Random,
     /// The runtime the tasks run on; the caller's if `None`.
     pub runtime: Option<tokio::runtime::Handle>,
+    /// One UDP port for all connections of the factory; each has ports of its own if `None`.
+    pub udp_mux: Option<UdpMux>,
 }
 
 impl Default for PeerConnectionDependencies {
@@ -241,6 +264,7 @@ impl Default for PeerConnectionDependencies {
             wall_clock: Arc::new(SystemWallClock),
             random: Random::from_system(),
             runtime: None,
+            udp_mux: None,
         }
     }
 }

@@ -31,7 +31,7 @@ mod unread_gate;
 pub use certificate::{KeygenAlgorithm, generate_certificate};
 pub use configuration::{
     BundlePolicy, Configuration, ContinualGatheringPolicy, DtlsEngineKind, IceServer, IceTransportPolicy,
-    PeerConnectionDependencies, RtcpMuxPolicy, Settings, SrtpEngineKind, TcpCandidatePolicy,
+    PeerConnectionDependencies, RtcpMuxPolicy, Settings, SrtpEngineKind, TcpCandidatePolicy, UdpMux,
 };
 pub use data_channel::{
     DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState, PriorityType,
@@ -43,7 +43,7 @@ pub use peer_connection::{PeerConnection, PeerConnectionEvents};
 pub use peer_connection_event::{
     IceCandidateErrorEvent, PeerConnectionEvent, SelectedCandidatePairEvent, TrackEvent, UnsignaledTrackEvent,
 };
-pub use peer_connection_factory::PeerConnectionFactory;
+pub use peer_connection_factory::{PeerConnectionFactory, UdpMuxStats};
 pub use peerstack_base as base;
 pub use peerstack_dtls::{Certificate, CertificateError, DtlsFingerprint, DtlsTransportState, KeyAlgorithm};
 pub use peerstack_jsep::{Codec, FeedbackParam, RtpTransceiverDirection};

@@ -1,6 +1,8 @@
 //! Shares one network task among PeerConnections, as libwebrtc shares its network thread. Answers to
 //! libwebrtc's `pc/peer_connection_factory.cc`.
 
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use peerstack_base::{Random, WallClock};
@@ -38,7 +40,8 @@ impl PeerConnectionFactory {
     /// A factory in a world of the caller's.
     ///
     /// # Errors
-    /// `InvalidStateError` outside a runtime, unless the dependencies name one.
+    /// `InvalidStateError` outside a runtime, unless the dependencies name one; `OperationError` if the port
+    /// that all connections are to share is taken.
     pub fn with_dependencies(dependencies: PeerConnectionDependencies) -> Result<Self, RtcError> {
         let runtime = match &dependencies.runtime {
             Some(runtime) => runtime.clone(),
@@ -47,9 +50,32 @@ impl PeerConnectionFactory {
         };
         let mut random = dependencies.random.clone();
         let wall_clock = Arc::clone(&dependencies.wall_clock);
-        let (network, task) = NetworkTask::new(dependencies, random.fork());
+        let (network, task) = {
+            // Shared sockets are opened now.
+            let _runtime = runtime.enter();
+            NetworkTask::new(dependencies, random.fork())?
+        };
         spawn(&runtime, task.run());
         Ok(Self { network, runtime, random: Mutex::new(random), wall_clock })
+    }
+
+    /// The addresses of the UDP sockets that all connections share, where the factory was made with
+    /// [`UdpMux`](crate::UdpMux): one for each network, and for loopback once a connection uses it.
+    pub fn udp_mux_addresses(&self) -> Vec<SocketAddr> {
+        self.network.sockets.shared_addresses()
+    }
+
+    /// What the shared UDP sockets dropped so far; all zero without them.
+    pub fn udp_mux_stats(&self) -> UdpMuxStats {
+        let counters = self.network.sockets.counters();
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        UdpMuxStats {
+            malformed: of(&counters.malformed),
+            unknown_ufrag: of(&counters.unknown_ufrag),
+            unknown_transaction: of(&counters.unknown_transaction),
+            unknown_address: of(&counters.unknown_address),
+            refused_routes: of(&counters.refused_routes),
+        }
     }
 
     /// A new connection.
@@ -76,6 +102,22 @@ impl PeerConnectionFactory {
         spawn(&self.runtime, task.run());
         Ok(PeerConnection::from_shared(shared))
     }
+}
+
+/// Datagrams that shared UDP sockets dropped, by why; each costs nothing but the counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct UdpMuxStats {
+    /// Began like STUN and is none.
+    pub malformed: u64,
+    /// A check for a user fragment that no connection has.
+    pub unknown_ufrag: u64,
+    /// A response to nothing that was asked, or not from where it was asked.
+    pub unknown_transaction: u64,
+    /// Neither STUN nor from an address of which a check was authenticated.
+    pub unknown_address: u64,
+    /// Checks of an address that belongs to another connection, which keeps it.
+    pub refused_routes: u64,
 }
 
 #[expect(

@@ -13,7 +13,7 @@ use peerstack_stun::Host;
 
 use super::BasicPortAllocator;
 use super::candidate_filter::{is_pairable, is_signalable, sanitize_related_address};
-use crate::allocation_sequence::{AllocationPhase, AllocationSequence, AllocationSequenceState};
+use crate::allocation_sequence::{AllocationPhase, AllocationSequence, AllocationSequenceState, BoundSocket};
 use crate::port::{Port, PortBase, PortEvent, PortId, PortIo, PortState};
 use crate::port_allocator::{PortAllocatorSessionEvent, TcpCandidatePolicy};
 use crate::tcp_port::TcpPort;
@@ -164,7 +164,8 @@ impl BasicPortAllocatorSession {
             let mut sequence = AllocationSequence::new(network, self.step_delay, relays, tcp);
             if udp || relays_over_udp {
                 let range = allocator.config.port_range;
-                if let Err(error) = sequence.init(allocator.factory.as_mut(), range, io.io_requests) {
+                let ufrag = &self.parameters.ufrag;
+                if let Err(error) = sequence.init(allocator.factory.as_mut(), range, ufrag, io.io_requests) {
                     tracing::warn!(
                         target: "peerstack::ice::gathering",
                         network = %sequence.network.name, %error, "no UDP socket on this network"
@@ -198,8 +199,7 @@ impl BasicPortAllocatorSession {
         let Some(bound) = sequence.bound else { return };
         let base = self.new_port_base(allocator, &sequence.network);
         let (servers, turn_servers) = (allocator.stun_servers(), allocator.turn_servers_as_stun_servers());
-        let mut port =
-            UdpPort::new(base, bound.id, bound.local, &servers, &turn_servers, self.keepalive_interval);
+        let mut port = UdpPort::new(base, bound, &servers, &turn_servers, self.keepalive_interval);
         if let Some(ip) = allocator.default_local_address(bound.local.ip()) {
             port.set_default_local_address(ip);
         }
@@ -228,7 +228,9 @@ impl BasicPortAllocatorSession {
             if matches!(server.url.host, Host::Ip(ip) if ip.is_ipv4() != ipv4) {
                 continue;
             }
-            let shared = bound.filter(|_| server.protocol == RelayProtocol::Udp);
+            // On a socket of many transports a server would see one client, which has one allocation (RFC 8656
+            // section 7.2).
+            let shared = bound.filter(|bound| server.protocol == RelayProtocol::Udp && !bound.muxed);
             let base = self.new_port_base(allocator, &network);
             let id = base.id;
             let socket = shared.map(|bound| (bound.id, bound.local));
@@ -374,7 +376,15 @@ impl BasicPortAllocatorSession {
     }
 
     /// Another user fragment and password, for ports and candidates that are there too (G18).
-    pub(crate) fn set_ice_parameters(&mut self, parameters: IceParameters) {
+    pub(crate) fn set_ice_parameters(
+        &mut self,
+        parameters: IceParameters,
+        io_requests: &mut VecDeque<IoRequest>,
+    ) {
+        let bound = self.sequences.iter().filter_map(|sequence| sequence.bound);
+        for BoundSocket { id, local, .. } in bound.filter(|bound| bound.muxed) {
+            io_requests.push_back(IoRequest::JoinUdpMux { id, local, ufrag: parameters.ufrag.clone() });
+        }
         for port in self.ports.values_mut() {
             let base = port.base_mut();
             base.username_fragment.clone_from(&parameters.ufrag);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use peerstack_base::{AdapterType, PacketClass, ReceiveMeta};
+use peerstack_base::{AdapterType, IoRequest, PacketClass, ReceiveMeta};
 use peerstack_stun::{Class, Message, MessageBuilder, Method, error_code, short_term_key};
 
 use super::P2PTransportChannel;
@@ -222,6 +222,7 @@ impl P2PTransportChannel {
             None => self.create_from_unknown_address(now, request, remote_ufrag, from),
         };
         let Some(id) = id else { return };
+        self.add_udp_mux_route(from.port, from.remote, false);
         self.send_binding_response(request, from);
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.stats.responses_sent += 1;
@@ -360,18 +361,27 @@ impl P2PTransportChannel {
         }
     }
 
+    /// On a socket of many transports, what comes from this address is ours from now on.
+    fn add_udp_mux_route(&mut self, port: PortId, remote: SocketAddr, answered: bool) {
+        let socket = self.session_of_port(port).and_then(|session| session.port(port)?.muxed_socket());
+        if let Some(id) = socket {
+            self.io_requests.push_back(IoRequest::AddUdpMuxRoute { id, remote, answered });
+        }
+    }
+
     fn receive_response(&mut self, now: Instant, response: &Message<'_>, known: Option<ConnectionId>) {
         let Some(connection) = known.and_then(|id| self.connections.get_mut(&id)) else {
             self.discarded.unknown += 1;
             return;
         };
-        let id = connection.id();
+        let (id, port, remote) = (connection.id(), connection.port, connection.remote_address);
         let outcome =
             connection.received_response(now, response, self.role, &self.config, &mut self.connection_events);
         match outcome {
             PingOutcome::Ignored => self.discarded.unauthenticated += 1,
             PingOutcome::Failed => {}
             PingOutcome::Success(mapped, priority) => {
+                self.add_udp_mux_route(port, remote, true);
                 if let Some(mapped) = mapped {
                     self.maybe_update_local_candidate(id, mapped, priority);
                 }

@@ -92,7 +92,7 @@ impl P2PTransportChannel {
                 errors.push(error);
             }
         }
-        last.session.set_ice_parameters(parameters);
+        last.session.set_ice_parameters(parameters, &mut self.io_requests);
         last.session.set_candidate_filter(filter);
         last.session.signal_done_again();
         for error in errors {

@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use peerstack_base::AdapterType;
+use peerstack_base::{AdapterType, IoRequest};
 
 use super::{P2PTransportChannel, candidate_pair};
 use crate::connection::{Connection, ConnectionId};
+use crate::port::Port;
 use crate::{
     CandidatePairChange, CandidateType, IceControllerView, IceRole, IceSwitchReason, IceTransportEvent,
     IceTransportState, NetworkRoute, NominationMode, SwitchResult,
@@ -187,6 +188,10 @@ impl P2PTransportChannel {
             let (port, remote) = (connection.port, connection.remote_address);
             let replaced =
                 session.session.port(port).is_some_and(|port| port.base().connections.contains_key(&remote));
+            let muxed = session.session.port(port).and_then(Port::muxed_socket);
+            if let Some(id) = muxed.filter(|_| !replaced) {
+                self.io_requests.push_back(IoRequest::RemoveUdpMuxRoute { id, remote });
+            }
             if !replaced {
                 session.session.on_connection_destroyed(port, remote, &mut self.io_requests);
             }

@@ -11,3 +11,4 @@ mod nat;
 mod pooled;
 mod selection;
 mod stun;
+mod udp_mux;

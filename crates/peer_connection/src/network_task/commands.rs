@@ -14,6 +14,7 @@ use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_sctp::MAX_SCTP_STREAMS;
 use tokio::sync::{mpsc, oneshot};
 
+use super::shared_socket_factory::SharedSocketFactory;
 use crate::configuration::{BundlePolicy, Configuration, IceTransportPolicy, Settings};
 use crate::data_channel::{
     DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState,
@@ -385,11 +386,12 @@ pub(super) fn rtp_cost(packet: &RtpPacket) -> usize {
 pub(crate) struct NetworkTaskHandle {
     commands: mpsc::UnboundedSender<NetworkCommand>,
     next: AtomicU64,
+    pub(crate) sockets: SharedSocketFactory,
 }
 
 impl NetworkTaskHandle {
-    pub(super) fn new(commands: mpsc::UnboundedSender<NetworkCommand>) -> Self {
-        Self { commands, next: AtomicU64::new(0) }
+    pub(super) fn new(commands: mpsc::UnboundedSender<NetworkCommand>, sockets: SharedSocketFactory) -> Self {
+        Self { commands, next: AtomicU64::new(0), sockets }
     }
 
     pub(crate) fn add_connection(&self, config: ConnectionConfig) -> NetworkHandle {

@@ -23,7 +23,8 @@ use super::commands::{ConnectionCommand, ConnectionConfig, HandleShared, rtp_cos
 use super::data_channels::DataChannels;
 use super::media::Media;
 use super::rtcp::Rtcp;
-use super::transport_factory::{SharedSocketFactory, TransportFactory};
+use super::shared_socket_factory::SharedSocketFactory;
+use super::transport_factory::TransportFactory;
 use crate::SdpType;
 use crate::configuration::Settings;
 use crate::rtp_packet::{RtcpPacket, RtpPacket};
@@ -94,12 +95,14 @@ impl Connection {
         networks: Vec<Network>,
         wall_clock: Arc<dyn WallClock>,
     ) -> Self {
+        let udp_mux = sockets.is_shared();
         let factory =
             TransportFactory::new(&config, random.fork(), sockets, networks, Arc::clone(&wall_clock));
         let mut controller_config =
             JsepTransportControllerConfig::with_bundle_policy(config.bundle_policy.to_jsep());
         controller_config.srtp_backend = config.srtp_backend;
         controller_config.sctp = super::data_channels::sctp_config(&config.settings);
+        controller_config.udp_mux = udp_mux;
         let rtcp = Rtcp::new(config.cname, Arc::clone(&wall_clock), random.fork());
         let mut controller = JsepTransportController::new(factory, &controller_config, random.fork(), "pc");
         let controller_events = controller.subscribe();

@@ -9,9 +9,11 @@ mod connection;
 mod data_channels;
 mod media;
 mod rtcp;
+mod shared_socket_factory;
 mod sockets;
 mod streams;
 mod transport_factory;
+mod udp_mux;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +24,8 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use peerstack_base::{
-    DnsResolver, IoRequest, Network, NetworkManager, PacketSocketFactory, Random, ResolveId, WallClock,
+    DnsResolver, IoRequest, Network, NetworkManager, PacketClass, PacketSocketFactory, Random, ResolveId,
+    SocketId, WallClock,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -33,9 +36,10 @@ pub(crate) use self::commands::{
 };
 use self::commands::{ConnectionId, NetworkCommand};
 use self::connection::Connection;
+use self::shared_socket_factory::SharedSocketFactory;
 use self::sockets::{FlushOutcome, Ready, ReadyQueue, SocketTable};
 use self::streams::StreamTable;
-use self::transport_factory::SharedSocketFactory;
+use crate::RtcError;
 use crate::configuration::PeerConnectionDependencies;
 
 /// Commands taken in one turn.
@@ -63,6 +67,8 @@ pub(crate) struct NetworkTask {
     touched: BTreeSet<ConnectionId>,
     closing: BTreeMap<ConnectionId, Closing>,
     sockets: SocketTable,
+    /// What connections asked for while datagrams were handed to them; carried out when they are settled.
+    asked: BTreeMap<ConnectionId, Vec<IoRequest>>,
     streams: StreamTable,
     ready: Arc<ReadyQueue>,
     factory: SharedSocketFactory,
@@ -76,20 +82,28 @@ pub(crate) struct NetworkTask {
 }
 
 impl NetworkTask {
-    /// The task, to be spawned, and the factory's handle on it.
-    pub(crate) fn new(dependencies: PeerConnectionDependencies, random: Random) -> (NetworkTaskHandle, Self) {
+    /// The task, to be spawned, and the factory's handle on it. Within a runtime.
+    ///
+    /// # Errors
+    /// If the port that all connections are to share cannot be had.
+    pub(crate) fn new(
+        dependencies: PeerConnectionDependencies,
+        random: Random,
+    ) -> Result<(NetworkTaskHandle, Self), RtcError> {
         let (sender, commands) = mpsc::unbounded_channel();
         let ready = Arc::new(ReadyQueue::default());
         let socket_factory: Box<dyn PacketSocketFactory> = dependencies.packet_socket_factory;
-        let task = Self {
+        let factory = SharedSocketFactory::new(socket_factory, dependencies.udp_mux);
+        let mut task = Self {
             commands,
             connections: BTreeMap::new(),
             touched: BTreeSet::new(),
             closing: BTreeMap::new(),
             sockets: SocketTable::new(Arc::clone(&ready)),
+            asked: BTreeMap::new(),
             streams: StreamTable::new(Arc::clone(&ready)),
             ready,
-            factory: SharedSocketFactory::new(socket_factory),
+            factory,
             network_manager: dependencies.network_manager,
             networks: Vec::new(),
             dns: dependencies.dns_resolver,
@@ -98,7 +112,41 @@ impl NetworkTask {
             random,
             factory_gone: false,
         };
-        (NetworkTaskHandle::new(sender), task)
+        task.open_shared_sockets()?;
+        Ok((NetworkTaskHandle::new(sender, task.factory.clone()), task))
+    }
+
+    /// Opens the shared sockets now, so that a port that is taken is told to whoever makes the factory. Other
+    /// addresses, loopback among them, follow when a connection needs them.
+    fn open_shared_sockets(&mut self) -> Result<(), RtcError> {
+        if !self.factory.is_shared() {
+            return Ok(());
+        }
+        for network in self.network_manager.networks() {
+            let Some(ip) = network.ips.iter().copied().find(|ip| is_usable(*ip)) else { continue };
+            match self.factory.shared_udp_socket(ip) {
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
+                {
+                    let text = format!("the shared UDP port of {ip} cannot be had: {error}");
+                    return Err(RtcError::operation(text));
+                }
+                // An address that cannot be used now, for example while it is being checked for duplicates.
+                Err(error) => {
+                    tracing::debug!(target: "peerstack::network", %ip, %error, "no shared UDP socket");
+                }
+                Ok(_) => {}
+            }
+        }
+        self.take_over_shared_sockets();
+        Ok(())
+    }
+
+    fn take_over_shared_sockets(&mut self) {
+        for opened in self.factory.take_opened() {
+            let counters = Arc::clone(self.factory.counters());
+            self.sockets.insert_shared(opened.local, opened.socket, counters);
+        }
     }
 
     /// Runs until the factory and all connections are gone.
@@ -199,6 +247,11 @@ impl NetworkTask {
         }
         tracing::debug!(target: "peerstack::network", count = networks.len(), "networks changed");
         self.networks = networks;
+        let networks = &self.networks;
+        let listed = |ip| networks.iter().any(|network| network.ips.contains(&ip));
+        for local in self.sockets.close_unused_shared(listed) {
+            self.factory.forget_shared(local);
+        }
         for (id, connection) in &mut self.connections {
             connection.set_networks(now, &self.networks);
             self.touched.insert(*id);
@@ -207,20 +260,40 @@ impl NetworkTask {
 
     fn handle_ready(&mut self, now: Instant, ready: Ready) {
         match ready {
-            Ready::Socket(id) => {
-                let Some(owner) = self.sockets.owner(id).or_else(|| self.streams.owner(id)) else { return };
-                let Some(connection) = self.connections.get_mut(&owner) else { return };
-                self.sockets.read(id, |datagram, meta| connection.receive(now, datagram, meta));
-                for event in self.streams.poll(id, |packet, meta| connection.receive(now, packet, meta)) {
-                    connection.handle_socket_event(now, &event);
-                }
-                self.touched.insert(owner);
-            }
+            Ready::Socket(id) => self.handle_ready_socket(now, id),
             Ready::Connection(id) => {
                 self.touched.insert(id);
             }
             Ready::Networks => self.update_networks(now),
         }
+    }
+
+    fn handle_ready_socket(&mut self, now: Instant, id: SocketId) {
+        let Self { connections, sockets, streams, asked, touched, .. } = self;
+        sockets.read(id, |owner, table, datagram, meta| {
+            let Some(connection) = connections.get_mut(&owner) else { return };
+            let is_stun = PacketClass::of(datagram) == PacketClass::Stun;
+            connection.receive(now, datagram, meta);
+            touched.insert(owner);
+            // What a check brought counts for the datagrams behind it already.
+            if let Some(table) = table.filter(|_| is_stun) {
+                while let Some(request) = connection.poll_io_request() {
+                    match request {
+                        IoRequest::AddUdpMuxRoute { id, remote, answered } if table.has(id) => {
+                            table.add_route(now, id, remote, answered);
+                        }
+                        other => asked.entry(owner).or_default().push(other),
+                    }
+                }
+            }
+        });
+        touched.extend(sockets.unblock_shared(id));
+        let Some(owner) = sockets.owner(id).or_else(|| streams.owner(id)) else { return };
+        let Some(connection) = connections.get_mut(&owner) else { return };
+        for event in streams.poll(id, |packet, meta| connection.receive(now, packet, meta)) {
+            connection.handle_socket_event(now, &event);
+        }
+        touched.insert(owner);
     }
 
     fn handle_resolved(&mut self, (id, resolve, result): Resolved) {
@@ -255,22 +328,10 @@ impl NetworkTask {
         }
         // Sockets are closed only after what waits for them went out.
         let mut closing = Vec::new();
-        while let Some(request) = connection.poll_io_request() {
-            match request {
-                IoRequest::AddUdpSocket { id: socket, socket: io } => self.sockets.insert(socket, io, id),
-                IoRequest::AddStream { id: socket, socket: io, framing } => {
-                    self.streams.insert(socket, io, framing, id);
-                }
-                IoRequest::AddListener { id: socket, listener, framing } => {
-                    self.streams.insert_listener(socket, listener, framing, id);
-                }
-                IoRequest::CloseSocket { id: socket } => closing.push(socket),
-                IoRequest::Resolve { id: resolve, name } => {
-                    let answer = self.dns.resolve(&name);
-                    self.resolutions.spawn(async move { (id, resolve, answer.await) });
-                }
-                other => tracing::warn!(target: "peerstack::network", ?other, "request not known"),
-            }
+        let mut requests = self.asked.remove(&id).unwrap_or_default();
+        requests.extend(std::iter::from_fn(|| connection.poll_io_request()));
+        for request in requests {
+            self.carry_out(now, id, request, &mut closing);
         }
         self.flush(now, id);
         for socket in closing {
@@ -280,11 +341,40 @@ impl NetworkTask {
         self.maybe_finish_close(now, id);
     }
 
+    /// Does what a connection asks; sockets that it is done with are added to `closing`.
+    fn carry_out(&mut self, now: Instant, id: ConnectionId, request: IoRequest, closing: &mut Vec<SocketId>) {
+        match request {
+            IoRequest::AddUdpSocket { id: socket, socket: io } => self.sockets.insert(socket, io, id),
+            IoRequest::JoinUdpMux { id: socket, local, ufrag } => {
+                self.take_over_shared_sockets();
+                self.sockets.join(local, socket, id, ufrag);
+            }
+            IoRequest::AddUdpMuxRoute { id: socket, remote, answered } => {
+                self.sockets.add_route(now, socket, remote, answered);
+            }
+            IoRequest::RemoveUdpMuxRoute { id: socket, remote } => {
+                self.sockets.remove_route(socket, remote);
+            }
+            IoRequest::AddStream { id: socket, socket: io, framing } => {
+                self.streams.insert(socket, io, framing, id);
+            }
+            IoRequest::AddListener { id: socket, listener, framing } => {
+                self.streams.insert_listener(socket, listener, framing, id);
+            }
+            IoRequest::CloseSocket { id: socket } => closing.push(socket),
+            IoRequest::Resolve { id: resolve, name } => {
+                let answer = self.dns.resolve(&name);
+                self.resolutions.spawn(async move { (id, resolve, answer.await) });
+            }
+            other => tracing::warn!(target: "peerstack::network", ?other, "request not known"),
+        }
+    }
+
     fn flush(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let (mut errors, mut unblocked) = (Vec::new(), false);
         connection.for_each_transmit_queue(|queue| {
-            let outcome = self.sockets.flush(queue, &mut self.streams, |socket, error| {
+            let outcome = self.sockets.flush(id, queue, &mut self.streams, |socket, error| {
                 errors.push((socket, io::Error::new(error.kind(), error.to_string())));
             });
             let (FlushOutcome::Done { unblocked: one } | FlushOutcome::Blocked { unblocked: one }) = outcome;
@@ -322,6 +412,7 @@ impl NetworkTask {
         self.sockets.remove_of(id);
         self.streams.remove_of(id);
         self.connections.remove(&id);
+        self.asked.remove(&id);
         self.touched.remove(&id);
         for reply in self.closing.remove(&id).into_iter().flat_map(|closing| closing.replies) {
             let _ = reply.send(());
@@ -332,6 +423,12 @@ impl NetworkTask {
         let closing = self.closing.values().map(|closing| closing.latest);
         self.connections.values().filter_map(Connection::next_timeout).chain(closing).min()
     }
+}
+
+/// Whether candidates of this address may be made for others than this host itself.
+fn is_usable(ip: IpAddr) -> bool {
+    let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    !ip.is_loopback() && !ip.is_multicast() && !link_local
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the layers' time comes from")]

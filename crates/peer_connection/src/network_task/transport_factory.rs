@@ -1,15 +1,10 @@
 //! Makes the production transports of one connection: `DtlsTransport<P2PTransportChannel>`.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use peerstack_base::{
-    AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, Network, PacketSocketFactory, PortRange, Random,
-    StreamOptions, WallClock,
-};
+use peerstack_base::{Network, PortRange, Random, WallClock};
 use peerstack_dtls::{
     Certificate, DtlsEngineKind, DtlsFingerprint, DtlsTransport, DtlsTransportConfig, DtlsTransportInternal,
 };
@@ -20,52 +15,8 @@ use peerstack_p2p::{
 };
 
 use super::commands::ConnectionConfig;
+use super::shared_socket_factory::SharedSocketFactory;
 use crate::configuration::IceTransportPolicy;
-
-/// The task's socket factory, lent to each channel. Only the network task calls it, so the lock is never
-/// contended; it is there because a channel owns its factory.
-#[derive(Debug, Clone)]
-pub(super) struct SharedSocketFactory(Arc<Mutex<Box<dyn PacketSocketFactory>>>);
-
-impl SharedSocketFactory {
-    pub(super) fn new(factory: Box<dyn PacketSocketFactory>) -> Self {
-        Self(Arc::new(Mutex::new(factory)))
-    }
-}
-
-impl PacketSocketFactory for SharedSocketFactory {
-    fn create_udp_socket(
-        &mut self,
-        local: SocketAddr,
-        ports: Option<PortRange>,
-    ) -> io::Result<Box<dyn AsyncUdpSocket>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).create_udp_socket(local, ports)
-    }
-
-    fn create_server_tcp_socket(
-        &mut self,
-        local: SocketAddr,
-        ports: Option<PortRange>,
-    ) -> io::Result<Box<dyn AsyncStreamListener>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).create_server_tcp_socket(local, ports)
-    }
-
-    fn create_client_tcp_socket(
-        &mut self,
-        local: SocketAddr,
-        options: &StreamOptions,
-    ) -> io::Result<Box<dyn AsyncStreamSocket>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).create_client_tcp_socket(local, options)
-    }
-
-    fn resolves_names(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).resolves_names()
-    }
-
-    fn default_local_address(&mut self, ipv4: bool) -> Option<IpAddr> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).default_local_address(ipv4)
-    }
-}
 
 /// What transports of one connection are made from.
 #[derive(Debug)]

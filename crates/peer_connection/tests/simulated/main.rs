@@ -14,4 +14,5 @@ mod rtcp;
 mod signaling_states;
 mod stats;
 mod transports;
+mod udp_mux;
 mod unbundled;
