@@ -14,6 +14,7 @@ mod fake_ice_transport;
 mod ice_config;
 mod ice_controller;
 mod ice_transport;
+mod nat_behaviour_discovery;
 pub mod p2p_constants;
 mod p2p_transport_channel;
 mod packet_route;
@@ -42,6 +43,9 @@ pub use ice_controller::{IceController, IceControllerView, IceRecheckEvent, Ping
 pub use ice_transport::{
     CandidateErrorEvent, CandidatePair, CandidatePairChange, IceGatheringState, IceSwitchReason,
     IceTransport, IceTransportEvent, IceTransportState, NetworkRoute,
+};
+pub use nat_behaviour_discovery::{
+    NAT_TEST_TIMEOUT, NatBehaviour, NatBehaviourDiscovery, NatReport, NatType,
 };
 pub use p2p_transport_channel::{P2PTransportChannel, P2PTransportChannelConfig};
 pub use port::{PortEvent, PortId, PortState};

@@ -12,6 +12,7 @@ mod dtls_transport;
 mod ice_transport;
 pub mod io;
 mod media_stream_track;
+pub mod nat;
 mod network_task;
 mod peer_connection;
 mod peer_connection_event;
