@@ -22,20 +22,17 @@ impl<T> DroppingQueue<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends an item unless closed. Returns whether an older one was dropped for it.
-    pub(crate) fn push(&self, item: T) -> bool {
+    /// Appends an item unless closed. Returns the older one that was dropped for it.
+    pub(crate) fn push(&self, item: T) -> Option<T> {
         let mut state = self.lock();
         if state.1 {
-            return false;
+            return None;
         }
-        let full = state.0.len() >= self.capacity;
-        if full {
-            state.0.pop_front();
-        }
+        let dropped = if state.0.len() >= self.capacity { state.0.pop_front() } else { None };
         state.0.push_back(item);
         drop(state);
         self.arrived.notify_one();
-        full
+        dropped
     }
 
     /// Nothing more will come; what waits can still be read.
@@ -84,11 +81,9 @@ mod tests {
     #[tokio::test]
     async fn the_oldest_go_first_and_close_ends_all_readers() {
         let queue = DroppingQueue::new(2);
-        assert!(!queue.push(1));
-        assert!(!queue.push(2));
-        assert!(queue.push(3));
+        assert_eq!((queue.push(1), queue.push(2), queue.push(3)), (None, None, Some(1)));
         queue.close();
-        assert!(!queue.push(4));
+        assert_eq!(queue.push(4), None);
         assert_eq!(queue.recv().await, Some(2));
         assert_eq!(queue.try_recv(), Some(3));
         assert_eq!(tokio::join!(queue.recv(), queue.recv()), (None, None));

@@ -63,6 +63,6 @@ pub use states::{
 };
 pub use stats::{
     CandidatePairStats, CandidateStats, CertificateStats, CodecStats, DataChannelStats, InboundRtpStats,
-    OutboundRtpStats, PeerConnectionStats, RemoteInboundRtpStats, RemoteOutboundRtpStats, SelectedPairStats,
-    StatsReport, TransportStats,
+    MediaSourceStats, OutboundRtpStats, PeerConnectionStats, RemoteInboundRtpStats, RemoteOutboundRtpStats,
+    SelectedPairStats, Stats, StatsReport, TransportStats,
 };

@@ -41,6 +41,41 @@ struct Inner {
     remote: bool,
     packets: DroppingQueue<RtpPacket>,
     dropped: AtomicU64,
+    /// By SSRC, see [`TakenFrames`].
+    taken: Mutex<Vec<(u32, TakenFrames)>>,
+    /// Width and height in pixels.
+    video_size: Mutex<Option<(u32, u32)>>,
+}
+
+/// SSRCs of one track that are counted apart.
+const MAX_COUNTED_SSRCS: usize = 64;
+
+/// What became of the packets of one stream in its track's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct TakenFrames {
+    /// Frames of which the application took a packet; packets of one timestamp are one.
+    pub(crate) frames: u64,
+    /// Packets dropped because the application was too slow.
+    pub(crate) packets_dropped: u64,
+    /// Frames of which a packet was dropped so.
+    pub(crate) frames_dropped: u64,
+    last_taken: Option<u32>,
+    last_dropped: Option<u32>,
+}
+
+impl TakenFrames {
+    fn take(&mut self, timestamp: u32) {
+        if self.last_taken.replace(timestamp) != Some(timestamp) {
+            self.frames += 1;
+        }
+    }
+
+    fn drop_packet(&mut self, timestamp: u32) {
+        self.packets_dropped += 1;
+        if self.last_dropped.replace(timestamp) != Some(timestamp) {
+            self.frames_dropped += 1;
+        }
+    }
 }
 
 impl PartialEq for MediaStreamTrack {
@@ -74,6 +109,8 @@ impl MediaStreamTrack {
                 remote,
                 packets: DroppingQueue::new(capacity),
                 dropped: AtomicU64::new(0),
+                taken: Mutex::new(Vec::new()),
+                video_size: Mutex::new(None),
             }),
         }
     }
@@ -107,19 +144,57 @@ impl MediaStreamTrack {
         self.inner.dropped.load(Ordering::Relaxed)
     }
 
+    /// Says how large the pictures of a local video track are, in pixels, for statistics (`media-source`): the engine
+    /// does not look into them.
+    pub fn set_video_size(&self, width: u32, height: u32) {
+        *self.inner.video_size.lock().unwrap_or_else(PoisonError::into_inner) = Some((width, height));
+    }
+
+    /// What [`set_video_size`](Self::set_video_size) said last: width and height.
+    pub fn video_size(&self) -> Option<(u32, u32)> {
+        *self.inner.video_size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What became of a stream's packets so far.
+    pub(crate) fn taken(&self, ssrc: u32) -> TakenFrames {
+        let taken = self.inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.iter().find(|(known, _)| *known == ssrc).map(|(_, frames)| *frames).unwrap_or_default()
+    }
+
+    fn count(&self, ssrc: u32, count: impl FnOnce(&mut TakenFrames)) {
+        let mut taken = self.inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frames)) = taken.iter_mut().find(|(known, _)| *known == ssrc) {
+            return count(frames);
+        }
+        if taken.len() >= MAX_COUNTED_SSRCS {
+            taken.remove(0);
+        }
+        let mut frames = TakenFrames::default();
+        count(&mut frames);
+        taken.push((ssrc, frames));
+    }
+
     /// The next RTP packet; `None` once the track ended and all was read, and at once on a local track.
     pub async fn recv(&self) -> Option<RtpPacket> {
-        if self.inner.remote { self.inner.packets.recv().await } else { None }
+        if !self.inner.remote {
+            return None;
+        }
+        let packet = self.inner.packets.recv().await?;
+        self.count(packet.ssrc, |frames| frames.take(packet.timestamp));
+        Some(packet)
     }
 
     /// The next RTP packet if one is there.
     pub fn try_recv(&self) -> Option<RtpPacket> {
-        self.inner.packets.try_recv()
+        let packet = self.inner.packets.try_recv()?;
+        self.count(packet.ssrc, |frames| frames.take(packet.timestamp));
+        Some(packet)
     }
 
     pub(crate) fn push(&self, packet: RtpPacket) {
-        if self.inner.packets.push(packet) {
+        if let Some(dropped) = self.inner.packets.push(packet) {
             self.inner.dropped.fetch_add(1, Ordering::Relaxed);
+            self.count(dropped.ssrc, |frames| frames.drop_packet(dropped.timestamp));
         }
     }
 
@@ -160,10 +235,13 @@ mod tests {
             track.push(packet(number));
         }
         assert_eq!(track.packets_dropped(), 1);
+        assert_eq!((track.taken(0).packets_dropped, track.taken(0).frames_dropped), (1, 1));
         track.end();
         track.push(packet(9));
         assert_eq!(track.recv().await.unwrap().sequence_number, 1);
         assert_eq!(track.recv().await.unwrap().sequence_number, 2);
         assert!(track.recv().await.is_none());
+        // Of one timestamp: one frame.
+        assert_eq!(track.taken(0).frames, 1);
     }
 }

@@ -19,7 +19,7 @@ use crate::sctp_transport::SctpTransport;
 use crate::sdp_offer_answer;
 use crate::shared::Shared;
 use crate::signaling_task::{Operation, SignalingCommand};
-use crate::stats::StatsReport;
+use crate::stats::{Selector, StatsReport, collect};
 use crate::{
     IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionEvent,
     PeerConnectionState, RtcError, RtpTransceiverDirection, SessionDescription, SignalingState,
@@ -428,13 +428,16 @@ impl PeerConnection {
     /// # Errors
     /// None so far.
     pub async fn stats(&self) -> Result<StatsReport, RtcError> {
-        let (reply, answer) = oneshot::channel();
-        self.shared().network.send(ConnectionCommand::Stats { reply });
-        let snapshot = match answer.await {
-            Ok(snapshot) => snapshot,
-            Err(_) => self.shared().network.shared().last_stats(),
-        };
-        Ok(StatsReport::new(&self.shared().lock(), snapshot))
+        Ok(collect(self.shared(), Selector::Connection).await)
+    }
+
+    /// What is measured of one track: of the sender or the receiver that has it (`getStats` with a selector).
+    ///
+    /// # Errors
+    /// `InvalidAccessError` unless exactly one sender or receiver of this connection has the track.
+    pub async fn stats_of_track(&self, track: &MediaStreamTrack) -> Result<StatsReport, RtcError> {
+        let selector = Selector::of_track(&self.shared().lock(), track)?;
+        Ok(collect(self.shared(), selector).await)
     }
 
     /// The pair of candidates that carries packets.

@@ -11,6 +11,7 @@ use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::network_task::ConnectionCommand;
 use crate::rtp_packet::{RtcpFeedback, RtpPacket};
 use crate::shared::{Shared, Transceiver};
+use crate::stats::{Selector, StatsReport, collect};
 use crate::{RtcError, RtpTransceiverDirection};
 
 /// Names a transceiver of one connection, in order of creation.
@@ -203,6 +204,14 @@ impl RtpSender {
         self.shared.with_transceiver(self.id, |transceiver| transceiver.negotiated_codecs.clone())
     }
 
+    /// What is measured of what this sender sends: its streams and all they refer to (`getStats`).
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn stats(&self) -> Result<StatsReport, RtcError> {
+        Ok(collect(&self.shared, Selector::Sender(self.id)).await)
+    }
+
     /// The ids of the streams the track belongs to, as told to the peer by `a=msid` (RFC 8830).
     pub fn streams(&self) -> Vec<String> {
         self.shared.with_transceiver(self.id, |transceiver| transceiver.sender_streams.clone())
@@ -308,6 +317,14 @@ impl RtpReceiver {
     /// The transport its packets take; `None` until a description gave its section one.
     pub fn transport(&self) -> Option<DtlsTransport> {
         transport_of(&self.shared, self.id)
+    }
+
+    /// What is measured of what this receiver receives: its streams and all they refer to (`getStats`).
+    ///
+    /// # Errors
+    /// None so far.
+    pub async fn stats(&self) -> Result<StatsReport, RtcError> {
+        Ok(collect(&self.shared, Selector::Receiver(self.id)).await)
     }
 
     /// Asks the peer for a key frame of the stream `ssrc` (PLI, RFC 4585 section 6.3.1).

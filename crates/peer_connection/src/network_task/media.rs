@@ -1,6 +1,7 @@
 //! RTP of one connection on the network task: from the demuxer to tracks, from senders to the transport.
 //! Answers to libwebrtc's `pc/channel.cc`.
 
+mod counters;
 mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ use peerstack_rtp_transport::{
     SinkId, StreamId, write_rtp_header,
 };
 
+use self::counters::Counters;
 use super::commands::MediaSection;
 use super::rtcp::{Incoming, Rtcp, SectionStreams, Source};
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
@@ -42,6 +44,7 @@ pub(super) struct Media {
     sections: BTreeMap<TransceiverId, Section>,
     unsignaled: BTreeMap<u32, MediaStreamTrack>,
     pub(super) rtcp: Rtcp,
+    counters: Counters,
     /// Packets of SSRCs beyond the limit, and packets that could not be sent.
     pub(super) dropped: u64,
 }
@@ -56,7 +59,13 @@ pub(super) struct Unsignaled {
 
 impl Media {
     pub(super) fn new(rtcp: Rtcp) -> Self {
-        Self { sections: BTreeMap::new(), unsignaled: BTreeMap::new(), rtcp, dropped: 0 }
+        Self {
+            sections: BTreeMap::new(),
+            unsignaled: BTreeMap::new(),
+            rtcp,
+            counters: Counters::default(),
+            dropped: 0,
+        }
     }
 
     /// The sections of an answer replace those before. `transport_of` a mid, among those that are `alive`.
@@ -117,6 +126,12 @@ impl Media {
         packet: &RtpPacket,
         header_len: Option<usize>,
     ) {
+        if let Some(section) = self.sections.get(&id) {
+            let codecs = &section.config.send_codecs;
+            let clock_rate = clock_rate(codecs, packet.payload_type, section.config.kind);
+            let sent = header_len.is_some();
+            self.counters.on_handed(now, section.config.ssrc, packet, clock_rate, sent);
+        }
         let Some(header_len) = header_len else {
             self.dropped += 1;
             return;
@@ -176,6 +191,7 @@ impl Media {
         let source = Source { section: Some(section.config.id), payload_type };
         let info = RtpPacketInfo::from(packet);
         self.rtcp.on_received(now, transport, source, &info, media_kind(kind), clock_rate);
+        self.counters.on_received(now, packet, &section.receive_uris, clock_rate);
         section.config.track.push(to_owned(packet, &section.receive_uris));
     }
 
@@ -201,6 +217,7 @@ impl Media {
         self.rtcp.on_received(now, transport, source, &info, media_kind(kind), clock_rate);
         let empty = BTreeMap::new();
         let uris = self.sections.values().next().map_or(&empty, |section| &section.receive_uris);
+        self.counters.on_received(now, packet, uris, clock_rate);
         let owned = to_owned(packet, uris);
         if let Some(track) = self.unsignaled.get(&ssrc) {
             track.push(owned);

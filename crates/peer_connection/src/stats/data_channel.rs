@@ -1,9 +1,13 @@
 //! Statistics of data channels, and of the connection itself.
 
+use serde::Serialize;
+
+use super::as_word;
 use crate::data_channel::{DataChannelShared, DataChannelState};
 
 /// `RTCDataChannelStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct DataChannelStats {
     /// Names the object.
@@ -15,8 +19,10 @@ pub struct DataChannelStats {
     /// Sub-protocol.
     pub protocol: String,
     /// Stream id.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data_channel_identifier: Option<u16>,
     /// State.
+    #[serde(serialize_with = "as_word")]
     pub state: DataChannelState,
     /// Messages sent.
     pub messages_sent: u64,
@@ -47,7 +53,8 @@ impl DataChannelStats {
 }
 
 /// `RTCPeerConnectionStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct PeerConnectionStats {
     /// Names the object.

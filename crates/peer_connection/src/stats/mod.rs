@@ -1,16 +1,23 @@
 //! Statistics (webrtc-stats): one typed dictionary for each kind, its members named as W3C's in snake_case. Made
-//! from what the network task measured; answers to libwebrtc's `api/stats/rtcstats_objects.h`.
+//! from what the network task measured, serialized with W3C's member names; answers to libwebrtc's `api/stats/rtcstats_objects.h`.
 //!
 //! Each object has an `id` that stays while the thing it is about does, and references others by their ids.
 //! Times are in milliseconds since 1970 (`DOMHighResTimeStamp`), durations in seconds.
 
 mod data_channel;
+mod media_source;
+mod report;
 mod rtp;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub use data_channel::{DataChannelStats, PeerConnectionStats};
+pub use media_source::MediaSourceStats;
+use peerstack_media::MediaCounts;
+pub(crate) use report::{Selector, collect};
+pub use report::{Stats, StatsReport};
 pub(crate) use rtp::codec_stats;
 pub use rtp::{CodecStats, InboundRtpStats, OutboundRtpStats, RemoteInboundRtpStats, RemoteOutboundRtpStats};
 pub use transport::{
@@ -18,8 +25,7 @@ pub use transport::{
 };
 pub(crate) use transport::{add_transport, transport_id};
 
-use crate::shared::State;
-use crate::{PeerConnectionState, TrackKind};
+use crate::TrackKind;
 
 /// Dates of instants, as of one snapshot.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +37,11 @@ pub(crate) struct StatsClock {
 impl StatsClock {
     pub(crate) fn new(now: Instant, date: SystemTime) -> Self {
         Self { now, date }
+    }
+
+    /// The instant of the snapshot.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
     }
 
     /// Milliseconds since 1970 at the snapshot.
@@ -62,6 +73,14 @@ pub(crate) fn word(state: &impl std::fmt::Debug) -> String {
     word
 }
 
+/// Serializes a state as W3C's word for it.
+pub(crate) fn as_word<T: std::fmt::Debug, S: serde::Serializer>(
+    state: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&word(state))
+}
+
 pub(crate) fn kind_word(kind: TrackKind) -> String {
     kind.as_str().to_owned()
 }
@@ -81,62 +100,9 @@ pub(crate) struct NetworkSnapshot {
     pub(crate) remote_inbound_rtp: Vec<RemoteInboundRtpStats>,
     pub(crate) remote_outbound_rtp: Vec<RemoteOutboundRtpStats>,
     pub(crate) data_channels: Vec<DataChannelStats>,
+    /// What applications handed to the senders of sections, by mid.
+    pub(crate) media_sources: BTreeMap<String, MediaCounts>,
     pub(crate) timestamp: Option<SystemTime>,
-}
-
-/// `RTCStatsReport`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct StatsReport {
-    /// When it was measured.
-    pub timestamp: SystemTime,
-    /// The connection state then.
-    pub connection_state: PeerConnectionState,
-    /// The connection.
-    pub peer_connection: PeerConnectionStats,
-    /// Transports.
-    pub transports: Vec<TransportStats>,
-    /// Pairs of candidates of all transports.
-    pub candidate_pairs: Vec<CandidatePairStats>,
-    /// Our candidates.
-    pub local_candidates: Vec<CandidateStats>,
-    /// The peer's candidates.
-    pub remote_candidates: Vec<CandidateStats>,
-    /// Ours and the peer's.
-    pub certificates: Vec<CertificateStats>,
-    /// Those that a stream uses.
-    pub codecs: Vec<CodecStats>,
-    /// Streams received.
-    pub inbound_rtp: Vec<InboundRtpStats>,
-    /// Streams sent.
-    pub outbound_rtp: Vec<OutboundRtpStats>,
-    /// What the peer reports of the streams sent.
-    pub remote_inbound_rtp: Vec<RemoteInboundRtpStats>,
-    /// What the peer reports of the streams received.
-    pub remote_outbound_rtp: Vec<RemoteOutboundRtpStats>,
-    /// Data channels that are not closed.
-    pub data_channels: Vec<DataChannelStats>,
-}
-
-impl StatsReport {
-    pub(crate) fn new(state: &State, snapshot: NetworkSnapshot) -> Self {
-        Self {
-            timestamp: snapshot.timestamp.unwrap_or(UNIX_EPOCH),
-            connection_state: state.connection_state,
-            peer_connection: snapshot.peer_connection,
-            transports: snapshot.transports,
-            candidate_pairs: snapshot.candidate_pairs,
-            local_candidates: snapshot.local_candidates,
-            remote_candidates: snapshot.remote_candidates,
-            certificates: snapshot.certificates,
-            codecs: snapshot.codecs,
-            inbound_rtp: snapshot.inbound_rtp,
-            outbound_rtp: snapshot.outbound_rtp,
-            remote_inbound_rtp: snapshot.remote_inbound_rtp,
-            remote_outbound_rtp: snapshot.remote_outbound_rtp,
-            data_channels: snapshot.data_channels,
-        }
-    }
 }
 
 #[cfg(test)]

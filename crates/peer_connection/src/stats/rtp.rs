@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use peerstack_jsep::Codec;
 use peerstack_media as media;
+use serde::Serialize;
 
 use super::{StatsClock, milliseconds};
+use crate::TrackKind;
+use crate::media_stream_track::TakenFrames;
 
 /// `RTCCodecStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CodecStats {
     /// Names the object.
@@ -24,8 +28,10 @@ pub struct CodecStats {
     /// RTP clock in Hz.
     pub clock_rate: u32,
     /// Audio channels; `None` for video.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<u8>,
     /// The parameters of its `a=fmtp` line.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sdp_fmtp_line: Option<String>,
 }
 
@@ -54,7 +60,8 @@ pub(crate) fn codec_stats(
 }
 
 /// `RTCInboundRtpStreamStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct InboundRtpStats {
     /// Names the object.
@@ -68,12 +75,15 @@ pub struct InboundRtpStats {
     /// Its transport.
     pub transport_id: String,
     /// Its codec, once known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub codec_id: Option<String>,
     /// Section; empty for a stream that none claims.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub mid: String,
     /// Id of its track.
     pub track_identifier: String,
     /// What the peer reports of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_id: Option<String>,
     /// Packets received.
     pub packets_received: u64,
@@ -86,13 +96,39 @@ pub struct InboundRtpStats {
     /// Jitter in seconds.
     pub jitter: f64,
     /// When the last packet came.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_packet_received_timestamp: Option<f64>,
     /// NACK packets sent.
     pub nack_count: u32,
-    /// Picture loss indications sent.
-    pub pli_count: u32,
-    /// Full intra requests sent.
-    pub fir_count: u32,
+    /// Packets dropped because the application did not take them from the track in time.
+    pub packets_discarded: u64,
+    /// Video: picture loss indications sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pli_count: Option<u32>,
+    /// Video: full intra requests sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fir_count: Option<u32>,
+    /// Video: frames of which a packet came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_received: Option<u64>,
+    /// Video: frames the application took from the track, since it is what decodes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_decoded: Option<u64>,
+    /// Video: frames of which a packet was dropped because the application did not take it in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_dropped: Option<u64>,
+    /// Video: frames of the last second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_per_second: Option<f64>,
+    /// Audio: loudness now, 0 to 1, by the audio levels of its packets (RFC 6464); `None` where they carry none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audio_level: Option<f64>,
+    /// Audio: sum of squared levels times seconds; 0 where packets carry no level.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_audio_energy: Option<f64>,
+    /// Audio: seconds of sound received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_samples_duration: Option<f64>,
 }
 
 impl InboundRtpStats {
@@ -108,15 +144,41 @@ impl InboundRtpStats {
             jitter: measured.jitter,
             last_packet_received_timestamp: Some(clock.at(measured.last_packet_received)),
             nack_count: measured.feedback.nack,
-            pli_count: measured.feedback.pli,
-            fir_count: measured.feedback.fir,
+            pli_count: Some(measured.feedback.pli),
+            fir_count: Some(measured.feedback.fir),
             ..Self::default()
         }
+    }
+
+    /// With what frames and levels tell: `counted` as they came, `taken` as the application took them.
+    pub(crate) fn with_media(
+        mut self,
+        kind: TrackKind,
+        counted: &media::MediaCounts,
+        taken: &TakenFrames,
+    ) -> Self {
+        self.packets_discarded = taken.packets_dropped;
+        match kind {
+            TrackKind::Audio => {
+                (self.pli_count, self.fir_count) = (None, None);
+                self.audio_level = counted.audio_level;
+                self.total_audio_energy = Some(counted.total_audio_energy);
+                self.total_samples_duration = Some(counted.total_samples_duration);
+            }
+            TrackKind::Video => {
+                self.frames_received = Some(counted.frames);
+                self.frames_decoded = Some(taken.frames);
+                self.frames_dropped = Some(taken.frames_dropped);
+                self.frames_per_second = Some(counted.frames_per_second);
+            }
+        }
+        self
     }
 }
 
 /// `RTCOutboundRtpStreamStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct OutboundRtpStats {
     /// Names the object.
@@ -130,10 +192,12 @@ pub struct OutboundRtpStats {
     /// Its transport.
     pub transport_id: String,
     /// Its codec.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub codec_id: Option<String>,
     /// Section.
     pub mid: String,
     /// What the peer reports of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_id: Option<String>,
     /// Whether the section is negotiated to send.
     pub active: bool,
@@ -143,12 +207,26 @@ pub struct OutboundRtpStats {
     pub bytes_sent: u64,
     /// Bytes of RTP headers and padding sent.
     pub header_bytes_sent: u64,
+    /// The track it is made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media_source_id: Option<String>,
     /// NACK packets received.
     pub nack_count: u32,
-    /// Picture loss indications received.
-    pub pli_count: u32,
-    /// Full intra requests received.
-    pub fir_count: u32,
+    /// Video: picture loss indications received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pli_count: Option<u32>,
+    /// Video: full intra requests received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fir_count: Option<u32>,
+    /// Video: frames the application handed over, since it is what encodes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_encoded: Option<u64>,
+    /// Video: frames of which a packet was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_sent: Option<u64>,
+    /// Video: frames of the last second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames_per_second: Option<f64>,
 }
 
 impl OutboundRtpStats {
@@ -161,15 +239,34 @@ impl OutboundRtpStats {
             bytes_sent: measured.sent.payload_bytes,
             header_bytes_sent: measured.sent.header_bytes,
             nack_count: measured.feedback.nack,
-            pli_count: measured.feedback.pli,
-            fir_count: measured.feedback.fir,
+            pli_count: Some(measured.feedback.pli),
+            fir_count: Some(measured.feedback.fir),
             ..Self::default()
         }
+    }
+
+    /// With what frames tell: those `handed` over and those `sent`.
+    pub(crate) fn with_media(
+        mut self,
+        kind: TrackKind,
+        handed: &media::MediaCounts,
+        sent: &media::MediaCounts,
+    ) -> Self {
+        match kind {
+            TrackKind::Audio => (self.pli_count, self.fir_count) = (None, None),
+            TrackKind::Video => {
+                self.frames_encoded = Some(handed.frames);
+                self.frames_sent = Some(sent.frames);
+                self.frames_per_second = Some(handed.frames_per_second);
+            }
+        }
+        self
     }
 }
 
 /// `RTCRemoteInboundRtpStreamStats`: what the peer's receiver reports say.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RemoteInboundRtpStats {
     /// Names the object.
@@ -183,9 +280,12 @@ pub struct RemoteInboundRtpStats {
     /// Its transport.
     pub transport_id: String,
     /// Its codec.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub codec_id: Option<String>,
     /// The stream we send.
     pub local_id: String,
+    /// Packets received: those the peer should have by its report, less those lost.
+    pub packets_received: u64,
     /// Packets lost.
     pub packets_lost: i64,
     /// Jitter in seconds.
@@ -193,6 +293,7 @@ pub struct RemoteInboundRtpStats {
     /// Part of the packets lost since the report before, 0 to 1.
     pub fraction_lost: f64,
     /// The last round-trip time in seconds, by RTCP (RFC 3550 section 6.4.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub round_trip_time: Option<f64>,
     /// Sum of all round-trip times in seconds.
     pub total_round_trip_time: f64,
@@ -206,6 +307,7 @@ impl RemoteInboundRtpStats {
             id,
             timestamp: clock.at(measured.received_at),
             ssrc: measured.ssrc,
+            packets_received: measured.packets_received,
             packets_lost: i64::from(measured.packets_lost),
             jitter: measured.jitter,
             fraction_lost: measured.fraction_lost,
@@ -218,7 +320,8 @@ impl RemoteInboundRtpStats {
 }
 
 /// `RTCRemoteOutboundRtpStreamStats`: what the peer's sender reports say.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RemoteOutboundRtpStats {
     /// Names the object.
@@ -232,6 +335,7 @@ pub struct RemoteOutboundRtpStats {
     /// Its transport.
     pub transport_id: String,
     /// Its codec.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub codec_id: Option<String>,
     /// The stream we receive.
     pub local_id: String,
@@ -240,6 +344,7 @@ pub struct RemoteOutboundRtpStats {
     /// Payload bytes the peer sent.
     pub bytes_sent: u64,
     /// The peer's date of its last report.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_timestamp: Option<f64>,
     /// Reports that came.
     pub reports_sent: u64,

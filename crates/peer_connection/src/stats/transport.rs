@@ -7,11 +7,13 @@ use std::time::Duration;
 use peerstack_dtls::DtlsFingerprint;
 use peerstack_jsep::TransportStats as Measured;
 use peerstack_p2p::{Candidate, CandidateType, ConnectionInfo};
+use serde::Serialize;
 
-use super::{NetworkSnapshot, StatsClock, word};
+use super::{NetworkSnapshot, StatsClock, as_word, word};
 
 /// `RTCTransportStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct TransportStats {
     /// Names the object.
@@ -19,6 +21,7 @@ pub struct TransportStats {
     /// When it was measured.
     pub timestamp: f64,
     /// The mid that speaks for the transport; not W3C's.
+    #[serde(skip)]
     pub mid: String,
     /// Payload bytes sent over ICE; connectivity checks and the headers below left out.
     pub bytes_sent: u64,
@@ -31,30 +34,40 @@ pub struct TransportStats {
     /// W3C's word for the DTLS state.
     pub dtls_state: String,
     /// Our DTLS role, `client` or `server`; `None` while unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dtls_role: Option<String>,
     /// Version in four upper case hexadecimal digits: `FEFD` is DTLS 1.2, `FEFC` DTLS 1.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_version: Option<String>,
     /// Cipher suite, as IANA names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dtls_cipher: Option<String>,
     /// SRTP profile, as IANA names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub srtp_cipher: Option<String>,
     /// W3C's word for the ICE state.
     pub ice_state: String,
     /// Our ICE role, `controlling` or `controlled`.
     pub ice_role: String,
     /// Our user fragment.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ice_local_username_fragment: Option<String>,
     /// Our certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub local_certificate_id: Option<String>,
     /// The peer's certificate, once DTLS is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_certificate_id: Option<String>,
     /// The pair that carries packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub selected_candidate_pair_id: Option<String>,
     /// How often the selected pair changed.
     pub selected_candidate_pair_changes: u32,
     /// Round-trip time of the selected pair in seconds, smoothed over connectivity checks; not W3C's.
+    #[serde(skip)]
     pub current_round_trip_time: Option<f64>,
     /// The selected pair; not W3C's.
+    #[serde(skip)]
     pub selected_candidate_pair: Option<SelectedPairStats>,
 }
 
@@ -69,7 +82,8 @@ pub struct SelectedPairStats {
 }
 
 /// `RTCIceCandidateStats`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CandidateStats {
     /// Names the object.
@@ -79,28 +93,35 @@ pub struct CandidateStats {
     /// Its transport.
     pub transport_id: String,
     /// Address; empty while it is known from checks alone, and for a name.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub address: String,
     /// Port.
     pub port: u16,
     /// `udp` or `tcp`.
     pub protocol: String,
     /// Type.
+    #[serde(serialize_with = "as_word")]
     pub candidate_type: CandidateType,
     /// Priority.
     pub priority: u32,
     /// URL of the server that gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// How a TURN server is reached: `udp`, `tcp` or `tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub relay_protocol: Option<String>,
     /// Foundation.
     pub foundation: String,
     /// Address it is based on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub related_address: Option<String>,
     /// Port it is based on.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub related_port: Option<u16>,
     /// User fragment.
     pub username_fragment: String,
     /// `active`, `passive` or `so`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp_type: Option<String>,
 }
 
@@ -135,7 +156,8 @@ fn candidate_id(transport_id: &str, candidate: &Candidate) -> String {
 }
 
 /// `RTCIceCandidatePairStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CandidatePairStats {
     /// Names the object.
@@ -161,10 +183,12 @@ pub struct CandidatePairStats {
     /// Bytes received, checks left out.
     pub bytes_received: u64,
     /// When data was last sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_packet_sent_timestamp: Option<f64>,
     /// Sum of the round-trip times of all checks in seconds.
     pub total_round_trip_time: f64,
     /// Round-trip time of the last check in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub current_round_trip_time: Option<f64>,
     /// Checks received.
     pub requests_received: u64,
@@ -214,7 +238,8 @@ impl CandidatePairStats {
 }
 
 /// `RTCCertificateStats`.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CertificateStats {
     /// Names the object.
@@ -228,6 +253,7 @@ pub struct CertificateStats {
     /// The certificate in DER, in base64.
     pub base64_certificate: String,
     /// The certificate that signed it; `None` for one that signed itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer_certificate_id: Option<String>,
 }
 

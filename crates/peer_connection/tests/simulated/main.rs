@@ -13,6 +13,7 @@ mod random_negotiation;
 mod rtcp;
 mod signaling_states;
 mod stats;
+mod stats_members;
 mod transports;
 mod udp_mux;
 mod unbundled;

@@ -99,10 +99,10 @@ async fn feedback_reaches_the_sender() {
     }
     let report = a.pc.stats().await.unwrap();
     let stats = report.outbound_rtp.iter().find(|stats| stats.ssrc == ssrc).unwrap();
-    assert_eq!((stats.pli_count, stats.fir_count, stats.nack_count), (1, 1, 1));
+    assert_eq!((stats.pli_count, stats.fir_count, stats.nack_count), (Some(1), Some(1), 1));
     let report = b.pc.stats().await.unwrap();
     let stats = report.inbound_rtp.iter().find(|stats| stats.ssrc == ssrc).unwrap();
-    assert_eq!((stats.pli_count, stats.fir_count, stats.nack_count), (1, 1, 1));
+    assert_eq!((stats.pli_count, stats.fir_count, stats.nack_count), (Some(1), Some(1), 1));
 }
 
 /// What is not read here comes out whole at the other end; congestion feedback goes to a sender.

@@ -41,6 +41,11 @@ impl Media {
             self.add_inbound(snapshot, clock, transport, reporter);
             self.add_outbound(snapshot, clock, transport, reporter);
         }
+        for section in self.sections.values().map(|section| &section.config) {
+            snapshot
+                .media_sources
+                .insert(section.mid.clone(), self.counters.handed(clock.now(), section.ssrc));
+        }
     }
 
     fn add_inbound(
@@ -60,13 +65,16 @@ impl Media {
             let codec = self.received_codec(source.section, source.payload_type);
             stream.codec_id = add_codec(snapshot, clock, &stream, 'I', codec);
             let track = section.map_or_else(|| self.unsignaled.get(&ssrc), |one| Some(&one.config.track));
+            let taken = track.map(|track| track.taken(ssrc)).unwrap_or_default();
+            let counted = self.counters.received(clock.now(), ssrc);
+            let inbound = InboundRtpStats::new(format!("I{}", stream.suffix), clock, &measured);
             snapshot.inbound_rtp.push(InboundRtpStats {
                 kind: stream.kind.clone(),
                 transport_id: stream.transport_id.clone(),
                 codec_id: stream.codec_id.clone(),
                 mid: section.map(|one| one.config.mid.clone()).unwrap_or_default(),
                 track_identifier: track.map(|track| track.id()).unwrap_or_default(),
-                ..InboundRtpStats::new(format!("I{}", stream.suffix), clock, &measured)
+                ..inbound.with_media(kind, &counted, &taken)
             });
             streams.insert(ssrc, (stream, snapshot.inbound_rtp.len() - 1));
         }
@@ -107,13 +115,17 @@ impl Media {
                 None => config.send_codecs.first(),
             };
             stream.codec_id = add_codec(snapshot, clock, &stream, 'O', codec);
+            let counters = &self.counters;
+            let (handed, sent) =
+                (counters.handed(clock.now(), measured.ssrc), counters.sent(clock.now(), measured.ssrc));
+            let outbound = OutboundRtpStats::new(format!("O{}", stream.suffix), clock, &measured);
             snapshot.outbound_rtp.push(OutboundRtpStats {
                 kind: stream.kind.clone(),
                 transport_id: stream.transport_id.clone(),
                 codec_id: stream.codec_id.clone(),
                 mid: config.mid.clone(),
                 active: config.direction.sends(),
-                ..OutboundRtpStats::new(format!("O{}", stream.suffix), clock, &measured)
+                ..outbound.with_media(config.kind, &handed, &sent)
             });
             streams.insert(measured.ssrc, (stream, snapshot.outbound_rtp.len() - 1));
         }
