@@ -141,12 +141,11 @@ async fn receive(socket: &mut dyn AsyncUdpSocket) -> Option<(Vec<u8>, RecvMeta)>
     Some((buffer, meta))
 }
 
-#[expect(clippy::disallowed_methods, reason = "no layer but a tool of the application's, on its own task")]
 async fn sleep_until(deadline: Instant) {
     tokio::time::sleep_until(deadline.into()).await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "as above")]
+#[expect(clippy::disallowed_methods, reason = "a tool of the application on its own task, no layer")]
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
