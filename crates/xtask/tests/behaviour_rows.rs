@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The sections of the checklist whose rows are all there, by letter, and the number of the last: DTLS, SRTP and the RTP
-/// transport; data channels; SDP; statistics.
-const COMPLETE: [(char, u32); 4] = [('D', 25), ('K', 28), ('P', 14), ('Q', 7)];
+/// transport; JSEP transports; offer and answer; data channels; SDP; statistics.
+const COMPLETE: [(char, u32); 6] = [('D', 25), ('J', 23), ('O', 34), ('K', 28), ('P', 14), ('Q', 7)];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -1,9 +1,10 @@
 //! Whole PeerConnections over the virtual network, under tokio's paused clock: virtual minutes in milliseconds.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests that fail")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests that fail")]
 
 mod data_channel_ids;
 mod data_channels;
+mod errors;
 mod harness;
 mod lifetime;
 mod negotiation;
@@ -11,6 +12,7 @@ mod networks;
 mod perfect;
 mod random_negotiation;
 mod rtcp;
+mod sdp_corpora;
 mod signaling_states;
 mod stats;
 mod stats_members;
