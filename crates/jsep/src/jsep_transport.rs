@@ -21,6 +21,7 @@ pub(crate) use dtls_role::answer_setup;
 use dtls_role::negotiate_dtls_role;
 pub use rtp_transport_kind::{RtpProtection, RtpTransportKind};
 
+use crate::crypto_params::{self, SrtpKeys};
 use crate::{JsepError, TransportDescription};
 
 /// The layers of production in one type: RTP over SRTP, its keys from DTLS, over ICE.
@@ -39,6 +40,7 @@ struct Negotiated {
     local: Option<TransportDescription>,
     remote: Option<TransportDescription>,
     dtls: Option<DtlsParameters>,
+    srtp: Option<SrtpKeys>,
 }
 
 /// One transport (libwebrtc `JsepTransport`).
@@ -236,6 +238,39 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         Ok(())
     }
 
+    /// The SRTP keys that offer and answer agreed on.
+    pub(crate) fn srtp_keys(&self) -> Option<&SrtpKeys> {
+        self.now.srtp.as_ref()
+    }
+
+    /// What SRTP will be told once `local` and `remote` are both in force (RFC 4568 section 5.1).
+    pub(crate) fn negotiate_srtp(
+        &self,
+        mid: &str,
+        local_offers: bool,
+        local: &TransportDescription,
+        remote: &TransportDescription,
+    ) -> Result<SrtpKeys, JsepError> {
+        let keys = crypto_params::negotiate(local_offers, &local.crypto, &remote.crypto)
+            .map_err(|problem| JsepError::srtp(mid, problem))?;
+        match self.srtp_keys() {
+            // A session that begins anew with a key that was used repeats its key stream (RFC 3711 section 9.1).
+            Some(before) if *before != keys && before.send == keys.send => {
+                Err(JsepError::srtp(mid, "the peer's SRTP key changes, but ours does not"))
+            }
+            _ => Ok(keys),
+        }
+    }
+
+    /// Tells SRTP what was agreed.
+    pub(crate) fn set_srtp_keys(&mut self, mid: &str, keys: SrtpKeys) -> Result<(), JsepError> {
+        if self.now.srtp.as_ref() != Some(&keys) {
+            self.rtp.set_srtp_keys(Some(&keys)).map_err(|error| JsepError::srtp(mid, error.to_string()))?;
+            self.now.srtp = Some(keys);
+        }
+        Ok(())
+    }
+
     /// Puts in force what our side says (libwebrtc `SetLocalJsepTransportDescription`).
     pub(crate) fn set_local_description(&mut self, description: TransportDescription) {
         if let Some(ice) = &description.ice {
@@ -270,6 +305,11 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
             && credentials_changed(self.remote_ice(), remote.ice.as_ref())
         {
             self.set_remote_ice(now, remote.ice_mode, remote.ice);
+        }
+        if self.now.srtp != self.stable.srtp
+            && let Err(error) = self.rtp.set_srtp_keys(self.stable.srtp.as_ref())
+        {
+            tracing::warn!(target: "peerstack::jsep", %error, "the SRTP keys of before are refused");
         }
         self.now = self.stable.clone();
     }

@@ -17,6 +17,7 @@ mod transport_map;
 use std::collections::BTreeMap;
 
 use peerstack_base::{EventReceiver, EventSource, Random};
+use peerstack_dtls::DtlsTransportState;
 use peerstack_p2p::IceRole;
 use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_sctp::SctpTransportConfig;
@@ -250,10 +251,19 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             return;
         }
         let states: Vec<TransportState> =
-            self.transports.active().map(|(_, transport)| TransportState::of(transport.dtls())).collect();
+            self.transports.active().map(|(_, transport)| self.state_of(transport)).collect();
         let now = AggregateStates::of(&states);
         let before = std::mem::replace(&mut self.aggregates, now);
         self.emit_aggregates(before, now);
+    }
+
+    /// Where DTLS is disabled by configuration it has no say: what is `Closed` has none.
+    fn state_of(&self, transport: &JsepTransport<F::Dtls>) -> TransportState {
+        let state = TransportState::of(transport.dtls());
+        match self.config.rtp_protection {
+            RtpProtection::DtlsSrtp => state,
+            _ => TransportState { dtls: DtlsTransportState::Closed, ..state },
+        }
     }
 
     /// Before the first candidate, and also where a transport is done at once.

@@ -7,6 +7,7 @@ mod bundle_manager;
 mod bundle_validation;
 mod codec;
 mod codec_comparators;
+mod crypto_params;
 mod jsep_transport;
 mod jsep_transport_collection;
 mod jsep_transport_controller;
@@ -24,6 +25,7 @@ pub use codec::{
     ABS_SEND_TIME_URI, AUDIO_LEVEL_URI, Codec, FeedbackParam, MID_URI, REPAIRED_RID_URI, RID_URI,
     default_audio_codecs, default_header_extensions, default_video_codecs,
 };
+pub use crypto_params::CryptoParams;
 pub use jsep_transport::{BundledTransport, JsepTransport, RtpProtection, RtpTransportKind};
 pub use jsep_transport_collection::TransportId;
 pub use jsep_transport_controller::{
@@ -36,10 +38,10 @@ pub use media_session::{
 };
 pub use session_description::{
     Bandwidth, BandwidthType, ContentGroup, ContentInfo, DEFAULT_MAX_MESSAGE_SIZE, GROUP_SEMANTICS_BUNDLE,
-    MediaContentDescription, MediaKind, Msid, PROTOCOL_RTP, PROTOCOL_SCTP, RidDescription, RidDirection,
-    RtpExtension, RtpMediaContentDescription, RtpTransceiverDirection, SctpDataContentDescription, SdpType,
-    SessionDescription, SimulcastDescription, SimulcastLayer, SsrcGroup, SsrcInfo, TransportDescription,
-    UnsupportedContentDescription,
+    MediaContentDescription, MediaKind, Msid, PROTOCOL_RTP, PROTOCOL_RTP_IN_THE_CLEAR, PROTOCOL_RTP_SDES,
+    PROTOCOL_SCTP, RidDescription, RidDirection, RtpExtension, RtpMediaContentDescription,
+    RtpTransceiverDirection, SctpDataContentDescription, SdpType, SessionDescription, SimulcastDescription,
+    SimulcastLayer, SsrcGroup, SsrcInfo, TransportDescription, UnsupportedContentDescription,
 };
 pub use session_validation::SessionValidationError;
 pub use transport_stats::{SctpStats, TransportStats};

@@ -169,6 +169,8 @@ pub struct MediaSessionOptions {
     pub bundle_policy: BundlePolicy,
     /// `a=rtcp-mux-only` (RFC 8858): a peer without rtcp-mux is of no use.
     pub rtcp_mux_only: bool,
+    /// The protocol that the m-lines of audio and video in an offer begin with; one once agreed is kept.
+    pub rtp_protocol: &'static str,
     /// `a=extmap-allow-mixed` (RFC 8285 section 6).
     pub extmap_allow_mixed: bool,
     /// `a=rtcp-rsize` (RFC 5506).
@@ -186,6 +188,7 @@ impl Default for MediaSessionOptions {
             bundle: true,
             bundle_policy: BundlePolicy::default(),
             rtcp_mux_only: false,
+            rtp_protocol: crate::PROTOCOL_RTP,
             extmap_allow_mixed: true,
             rtcp_reduced_size: true,
             max_message_size: MAX_MESSAGE_SIZE,

@@ -11,12 +11,19 @@ use peerstack_dtls::DtlsFingerprint;
 use peerstack_p2p::{Candidate, CandidateAddress, ConnectionRole, IceMode, IceParameters};
 
 use crate::codec::Codec;
+use crate::crypto_params::CryptoParams;
 
 /// `a=group` semantics of RFC 9143.
 pub const GROUP_SEMANTICS_BUNDLE: &str = "BUNDLE";
 
 /// The protocol of an RTP m-section over DTLS-SRTP (RFC 9429 section 5.1.3).
 pub const PROTOCOL_RTP: &str = "UDP/TLS/RTP/SAVPF";
+
+/// The protocol of an RTP m-section whose keys are in the description (RFC 4568 with RFC 5124).
+pub const PROTOCOL_RTP_SDES: &str = "RTP/SAVPF";
+
+/// The protocol of an RTP m-section without protection (RFC 4585).
+pub const PROTOCOL_RTP_IN_THE_CLEAR: &str = "RTP/AVPF";
 
 /// The protocol of a data channel m-section (RFC 8841 section 4).
 pub const PROTOCOL_SCTP: &str = "UDP/DTLS/SCTP";
@@ -453,6 +460,8 @@ pub struct TransportDescription {
     pub ice_mode: IceMode,
     /// `fingerprint`s, one or more where DTLS is used.
     pub fingerprints: Vec<DtlsFingerprint>,
+    /// `crypto`: SRTP keys in the description (RFC 4568). Of no effect unless the configuration asks for SDES by name.
+    pub crypto: Vec<CryptoParams>,
     /// `setup`; absent means `active` in an answer (J01).
     pub setup: Option<ConnectionRole>,
     /// Candidates known when the description was written.

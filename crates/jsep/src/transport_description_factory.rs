@@ -8,6 +8,7 @@ use peerstack_dtls::{DtlsFingerprint, DtlsRole};
 use peerstack_p2p::{ConnectionRole, IceMode, IceParameters};
 
 use crate::TransportDescription;
+use crate::crypto_params::{CryptoParams, SrtpKeys};
 use crate::jsep_transport::answer_setup;
 
 /// Characters of a user fragment that we make (T14, libwebrtc `ICE_UFRAG_LENGTH`).
@@ -62,6 +63,25 @@ impl TransportDescriptionFactory {
         self.create(current, restart, fingerprints, setup)
     }
 
+    /// SRTP keys for an offer: those in use, or new ones (RFC 4568 section 7.1.4).
+    pub(crate) fn crypto_offer(&mut self, current: Option<&TransportDescription>) -> Vec<CryptoParams> {
+        match current {
+            Some(current) if !current.crypto.is_empty() => current.crypto.clone(),
+            _ => CryptoParams::offer(&mut self.random),
+        }
+    }
+
+    /// SRTP keys for the answer to what the offer says of the transport.
+    pub(crate) fn crypto_answer(
+        &mut self,
+        offer: &TransportDescription,
+        current: Option<&TransportDescription>,
+        agreed: Option<&SrtpKeys>,
+    ) -> Vec<CryptoParams> {
+        let current = current.map(|current| current.crypto.as_slice()).unwrap_or_default();
+        CryptoParams::answer(&offer.crypto, current, agreed, &mut self.random).into_iter().collect()
+    }
+
     fn create(
         &mut self,
         current: Option<&TransportDescription>,
@@ -84,6 +104,7 @@ impl TransportDescriptionFactory {
             ice_options,
             ice_mode: IceMode::Full,
             fingerprints,
+            crypto: Vec::new(),
             setup,
             candidates: Vec::new(),
             end_of_candidates: false,

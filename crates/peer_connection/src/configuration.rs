@@ -112,6 +112,45 @@ impl SrtpEngineKind {
     }
 }
 
+/// How RTP is protected. Anything but DTLS-SRTP is for gateways on closed networks and for tests: no browser takes it
+/// (RFC 8827 section 6.5). Nothing that a peer says chooses it; both sides must be configured so. Without DTLS there are no
+/// data channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum RtpProtection {
+    /// SRTP with keys from DTLS (RFC 5764).
+    #[default]
+    DtlsSrtp,
+    /// SRTP with keys in the descriptions (SDES, RFC 4568): whoever reads the signalling reads the media.
+    DangerouslySdes,
+    /// RTP and RTCP in the clear: whoever is on the path reads and writes the media.
+    DangerouslyNone,
+}
+
+impl RtpProtection {
+    pub(crate) fn to_jsep(self) -> peerstack_jsep::RtpProtection {
+        match self {
+            Self::DtlsSrtp => peerstack_jsep::RtpProtection::DtlsSrtp,
+            Self::DangerouslySdes => peerstack_jsep::RtpProtection::Sdes,
+            Self::DangerouslyNone => peerstack_jsep::RtpProtection::None,
+        }
+    }
+
+    /// The protocol of our m-lines.
+    pub(crate) fn protocol(self) -> &'static str {
+        match self {
+            Self::DtlsSrtp => peerstack_jsep::PROTOCOL_RTP,
+            Self::DangerouslySdes => peerstack_jsep::PROTOCOL_RTP_SDES,
+            Self::DangerouslyNone => peerstack_jsep::PROTOCOL_RTP_IN_THE_CLEAR,
+        }
+    }
+
+    /// Whether DTLS is spoken.
+    pub(crate) fn has_dtls(self) -> bool {
+        self == Self::DtlsSrtp
+    }
+}
+
 /// The configuration of a PeerConnection (`RTCConfiguration`).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -189,6 +228,8 @@ pub struct Settings {
     pub continual_gathering: ContinualGatheringPolicy,
     /// Which DTLS implementation.
     pub dtls_engine: DtlsEngineKind,
+    /// How RTP is protected.
+    pub rtp_protection: RtpProtection,
     /// Which SRTP implementation.
     pub srtp_engine: SrtpEngineKind,
     /// The largest message our data channels take, in bytes, told to the peer as `max-message-size` (RFC 8841 section
@@ -206,6 +247,7 @@ impl Default for Settings {
             tcp_candidates: TcpCandidatePolicy::default(),
             continual_gathering: ContinualGatheringPolicy::default(),
             dtls_engine: DtlsEngineKind::default(),
+            rtp_protection: RtpProtection::default(),
             srtp_engine: SrtpEngineKind::default(),
             max_message_size: 262_144,
             track_queue: 2_048,

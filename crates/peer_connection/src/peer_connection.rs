@@ -289,6 +289,10 @@ impl PeerConnection {
         let shared = self.shared();
         let mut state = shared.lock();
         state.open()?;
+        if !shared.configuration.settings.rtp_protection.has_dtls() {
+            let text = "data channels need DTLS, which the setting rtp_protection takes away";
+            return Err(RtcError::new(crate::RtcErrorKind::NotSupportedError, text));
+        }
         init.validate(label)?;
         let channel = shared.network.shared().register(label.to_owned(), init)?;
         let (sender, receiver) = mpsc::unbounded_channel();

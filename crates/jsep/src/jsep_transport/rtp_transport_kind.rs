@@ -14,6 +14,8 @@ use peerstack_rtp_transport::{
     SrtpTransport,
 };
 
+use crate::crypto_params::SrtpKeys;
+
 /// How RTP is protected. All but the first are for closed networks and tests: a browser takes DTLS-SRTP only
 /// (RFC 8827 section 6.5).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +31,9 @@ pub enum RtpProtection {
         /// The key to receive with.
         receive: SrtpKey,
     },
+    /// SRTP with keys that offer and answer say (SDES, RFC 4568), which are as safe as the signalling is; the factory's
+    /// transports have DTLS disabled.
+    Sdes,
     /// No protection; the factory's transports have DTLS disabled.
     None,
 }
@@ -81,6 +86,7 @@ impl<D: DtlsTransportInternal> RtpTransportKind<D> {
                 }
                 Self::Srtp(srtp)
             }
+            RtpProtection::Sdes => Self::Srtp(SrtpTransport::new(scope, dtls, None, backend)),
             RtpProtection::None => Self::Rtp(RtpTransport::new(scope, dtls, None)),
         }
     }
@@ -88,6 +94,18 @@ impl<D: DtlsTransportInternal> RtpTransportKind<D> {
     /// The DTLS transport below.
     pub fn dtls(&self) -> &D {
         self.rtp_dtls()
+    }
+
+    /// Keys that offer and answer agreed on, or none again.
+    pub(crate) fn set_srtp_keys(&mut self, keys: Option<&SrtpKeys>) -> Result<(), SrtpError> {
+        let Self::Srtp(transport) = self else { return Ok(()) };
+        match keys {
+            Some(keys) => transport.set_rtp_keys(&keys.send, &keys.receive),
+            None => {
+                transport.reset_keys();
+                Ok(())
+            }
+        }
     }
 
     /// The SRTP profile in force.

@@ -16,9 +16,12 @@ use super::transport_map::{PlannedMap, plan_map};
 use super::{JsepError, JsepTransportController, JsepTransportControllerEvent};
 use crate::bundle_manager::BundleManager;
 use crate::bundle_validation::validate_bundled_contents;
+use crate::crypto_params::SrtpKeys;
 use crate::jsep_transport::{DtlsParameters, RtpTransportKind};
 use crate::jsep_transport_collection::{MapChange, TransportMap};
-use crate::{ContentInfo, JsepTransport, SdpType, SessionDescription, TransportDescription, TransportId};
+use crate::{
+    ContentInfo, JsepTransport, RtpProtection, SdpType, SessionDescription, TransportDescription, TransportId,
+};
 
 /// The descriptions of both sides: in force, and as they were in the last stable state.
 #[derive(Debug, Clone, Default)]
@@ -130,6 +133,7 @@ struct TransportUpdate {
     mid: String,
     description: TransportDescription,
     dtls: Option<DtlsParameters>,
+    srtp: Option<SrtpKeys>,
 }
 
 /// All that a description will change.
@@ -299,10 +303,19 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         let Some(id) = map.map.get(mid).copied() else {
             return Err(JsepError::UnknownMid { mid: mid.clone() });
         };
-        let update =
-            |dtls| TransportUpdate { id, mid: mid.clone(), description: content.transport.clone(), dtls };
-        if sdp_type == SdpType::Offer || ours.is_empty() {
-            return Ok(update(None));
+        let update = |dtls, srtp| TransportUpdate {
+            id,
+            mid: mid.clone(),
+            description: content.transport.clone(),
+            dtls,
+            srtp,
+        };
+        let sdes = self.config.rtp_protection == RtpProtection::Sdes && content.kind.is_rtp();
+        if sdes && content.transport.crypto.is_empty() {
+            return Err(JsepError::srtp(mid, "there is no usable a=crypto"));
+        }
+        if sdp_type == SdpType::Offer || (ours.is_empty() && !sdes) {
+            return Ok(update(None, None));
         }
         let transport = self.transports.get(id).ok_or_else(|| JsepError::UnknownMid { mid: mid.clone() })?;
         let said = match side {
@@ -312,11 +325,19 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         let Some(said) = said else {
             return Err(JsepError::dtls(mid, "the other side described no transport for it"));
         };
+        let (local, remote) = match side {
+            Side::Local => (&content.transport, said),
+            Side::Remote => (said, &content.transport),
+        };
+        if sdes {
+            let keys = transport.negotiate_srtp(mid, side == Side::Remote, local, remote)?;
+            return Ok(update(None, Some(keys)));
+        }
         let dtls = match side {
             Side::Local => transport.negotiate_dtls(mid, false, &content.transport, said)?,
             Side::Remote => transport.negotiate_dtls(mid, true, said, &content.transport)?,
         };
-        Ok(update(Some(dtls)))
+        Ok(update(Some(dtls), None))
     }
 
     /// J04: the first offerer is controlling; a lite peer makes us so (RFC 8445 section 6.1.1). Later offers
@@ -346,9 +367,12 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// makes no transports, so nothing has changed if it fails.
     fn apply_dtls(&mut self, now: Instant, plan: &mut Plan) -> Result<(), JsepError> {
         for update in &mut plan.updates {
-            let Some(parameters) = update.dtls.take() else { continue };
-            if let Some(transport) = self.transports.get_mut(update.id) {
+            let Some(transport) = self.transports.get_mut(update.id) else { continue };
+            if let Some(parameters) = update.dtls.take() {
                 transport.set_dtls_parameters(now, &update.mid, parameters)?;
+            }
+            if let Some(keys) = update.srtp.take() {
+                transport.set_srtp_keys(&update.mid, keys)?;
             }
         }
         Ok(())

@@ -56,6 +56,14 @@ pub enum JsepError {
         /// What is wrong.
         problem: String,
     },
+    /// `crypto` is absent or unusable, where the configuration asks for SDES (RFC 4568).
+    #[error("the m-section {mid:?} cannot use SRTP keys of the description: {problem}")]
+    InvalidSrtp {
+        /// The m-section.
+        mid: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The data channel transport could not be started.
     #[error("the data channels of m-section {mid:?} cannot start: {problem}")]
     Sctp {
@@ -69,6 +77,10 @@ pub enum JsepError {
 impl JsepError {
     pub(crate) fn bundle(problem: impl Into<String>) -> Self {
         Self::InvalidBundle(problem.into())
+    }
+
+    pub(crate) fn srtp(mid: &str, problem: impl Into<String>) -> Self {
+        Self::InvalidSrtp { mid: mid.to_owned(), problem: problem.into() }
     }
 
     pub(crate) fn dtls(mid: &str, problem: impl Into<String>) -> Self {

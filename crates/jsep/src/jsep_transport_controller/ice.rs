@@ -10,7 +10,7 @@ use peerstack_p2p::{Candidate, IceParameters, IceTransport};
 
 use super::factory::JsepTransportFactory;
 use super::{JsepError, JsepTransportController};
-use crate::{BundlePolicy, JsepTransport, TransportDescription};
+use crate::{BundlePolicy, JsepTransport, RtpProtection, TransportDescription};
 
 impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// What an offer with these m-sections, in order, says of their transports. Parameters of a transport that
@@ -73,14 +73,23 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             let id = self.transports.id_of(mid).ok_or_else(unknown)?;
             let transport = self.transports.get(id).ok_or_else(unknown)?;
             let fingerprints = self.factory.local_fingerprints();
+            let sdes = self.config.rtp_protection == RtpProtection::Sdes;
             let description = of_transport.entry(id).or_insert_with(|| {
-                self.descriptions_factory.create_answer(
-                    transport.remote_description().unwrap_or(&TransportDescription::default()),
-                    transport.local_description(),
+                let nothing = TransportDescription::default();
+                let offer = transport.remote_description().unwrap_or(&nothing);
+                let current = transport.local_description();
+                let mut made = self.descriptions_factory.create_answer(
+                    offer,
+                    current,
                     transport.remote_restarts_ice(),
                     fingerprints,
                     transport.dtls_role(),
-                )
+                );
+                if sdes {
+                    let agreed = transport.srtp_keys();
+                    made.crypto = self.descriptions_factory.crypto_answer(offer, current, agreed);
+                }
+                made
             });
             made.insert(mid.clone(), description.clone());
         }
@@ -223,7 +232,11 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         let transport = self.transports.by_mid(mid);
         let restart = ice_restart || transport.is_some_and(JsepTransport::needs_ice_restart);
         let current = transport.and_then(JsepTransport::local_description);
-        self.descriptions_factory.create_offer(current, restart, fingerprints)
+        let mut made = self.descriptions_factory.create_offer(current, restart, fingerprints);
+        if self.config.rtp_protection == RtpProtection::Sdes {
+            made.crypto = self.descriptions_factory.crypto_offer(current);
+        }
+        made
     }
 
     fn shares_with(&self, tag: Option<&str>, id: crate::TransportId) -> bool {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::BundlePolicy;
 use crate::session_description::{
-    ContentGroup, ContentInfo, MediaContentDescription, MediaKind, PROTOCOL_RTP, PROTOCOL_SCTP, RidDirection,
+    ContentGroup, ContentInfo, MediaContentDescription, MediaKind, PROTOCOL_SCTP, RidDirection,
     RtpMediaContentDescription, RtpTransceiverDirection, SctpDataContentDescription, SessionDescription,
     SsrcInfo, TransportDescription, UnsupportedContentDescription,
 };
@@ -89,7 +89,7 @@ fn content(
     let [local, remote] = before;
     let protocol = match section.kind {
         MediaKind::Application => PROTOCOL_SCTP,
-        _ => PROTOCOL_RTP,
+        _ => options.rtp_protocol,
     };
     // A protocol once agreed is kept: `UDP/TLS/RTP/SAVPF` and `UDP/DTLS/SCTP` are what we begin with.
     let protocol = local.or(remote).map_or(protocol, |content| content.protocol.as_str());

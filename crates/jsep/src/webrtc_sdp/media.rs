@@ -11,6 +11,7 @@ use super::session::{
 };
 use super::{SdpParseError, simulcast};
 use crate::codec::{Codec, FeedbackParam, static_payload_type};
+use crate::crypto_params::{CryptoParams, MAX_CRYPTO_LINES};
 use crate::session_description::{
     ContentInfo, MediaContentDescription, MediaKind, RtpMediaContentDescription, RtpTransceiverDirection,
     SctpDataContentDescription, SsrcInfo, TransportDescription, UnsupportedContentDescription,
@@ -177,6 +178,7 @@ impl Builder {
             "ice-pwd" => self.pwd = Some(attributes::ice_pwd(value)?),
             "ice-options" => self.transport.ice_options = attributes::ice_options(value)?,
             "fingerprint" => push_fingerprint(&mut self.transport.fingerprints, value)?,
+            "crypto" => self.crypto(value),
             "setup" => self.transport.setup = Some(session::setup(value)?),
             "candidate" => {
                 let candidate = match Candidate::parse(&format!("candidate:{value}")) {
@@ -193,6 +195,14 @@ impl Builder {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What is no line we can use is left out (RFC 4568 section 7.1.2).
+    fn crypto(&mut self, value: &str) {
+        let lines = &mut self.transport.crypto;
+        if lines.len() < MAX_CRYPTO_LINES {
+            lines.extend(CryptoParams::parse(value));
+        }
     }
 
     fn rtp_attribute(&mut self, key: &str, value: &str) -> Result<(), Reason> {

@@ -227,6 +227,9 @@ fn transport(attributes: &mut Attributes, transport: &TransportDescription) {
     for fingerprint in &transport.fingerprints {
         attributes.value("fingerprint", fingerprint_value(fingerprint));
     }
+    for crypto in &transport.crypto {
+        attributes.value("crypto", crypto.to_sdp());
+    }
     if let Some(setup) = transport.setup {
         attributes.value("setup", setup.as_str().to_owned());
     }

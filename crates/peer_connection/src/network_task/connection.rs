@@ -101,6 +101,7 @@ impl Connection {
         let mut controller_config =
             JsepTransportControllerConfig::with_bundle_policy(config.bundle_policy.to_jsep());
         controller_config.srtp_backend = config.srtp_backend;
+        controller_config.rtp_protection = config.settings.rtp_protection.to_jsep();
         controller_config.sctp = super::data_channels::sctp_config(&config.settings);
         controller_config.udp_mux = udp_mux;
         let rtcp = Rtcp::new(config.cname, Arc::clone(&wall_clock), random.fork());

@@ -30,6 +30,7 @@ pub(super) struct TransportFactory {
     tcp_candidates: TcpCandidatePolicy,
     continual_gathering: ContinualGatheringPolicy,
     engine: DtlsEngineKind,
+    has_dtls: bool,
     certificate: Certificate,
     wall_clock: Arc<dyn WallClock>,
     random: Random,
@@ -53,6 +54,7 @@ impl TransportFactory {
             tcp_candidates: config.settings.tcp_candidates,
             continual_gathering: config.settings.continual_gathering,
             engine: config.settings.dtls_engine,
+            has_dtls: config.settings.rtp_protection.has_dtls(),
             certificate: config.certificate.clone(),
             wall_clock,
             random,
@@ -95,6 +97,9 @@ impl JsepTransportFactory for TransportFactory {
         ice.port_allocator = self.port_allocator_config();
         ice.ice_config.continual_gathering_policy = self.continual_gathering;
         let channel = P2PTransportChannel::new(ice, self.random.fork());
+        if !self.has_dtls {
+            return DtlsTransport::without_dtls(channel);
+        }
         let mut dtls = DtlsTransportConfig::new(self.certificate.clone());
         dtls.engine = self.engine;
         dtls.wall_clock = Some(Arc::clone(&self.wall_clock));
@@ -111,6 +116,9 @@ impl JsepTransportFactory for TransportFactory {
     }
 
     fn local_fingerprints(&self) -> Vec<DtlsFingerprint> {
+        if !self.has_dtls {
+            return Vec::new();
+        }
         // SHA-256 alone: of several, libwebrtc keeps the last, and some peers know no other (RFC 8122 section 5).
         vec![self.certificate.fingerprint()]
     }

@@ -154,6 +154,10 @@ pub(super) fn create_answer(
             state.transceivers.iter().find(|other| other.mid.as_deref() == Some(content.mid.as_str()));
         let owner = match (&content.kind, transceiver) {
             _ if content.rejected => SectionOwner::Nobody,
+            // Data channels are over DTLS (RFC 8831 section 5).
+            (MediaKind::Application, _) if !configuration.settings.rtp_protection.has_dtls() => {
+                SectionOwner::Nobody
+            }
             (MediaKind::Application, _) => SectionOwner::Data,
             (_, Some(transceiver)) if !transceiver.stopping && !transceiver.stopped => {
                 SectionOwner::Transceiver(transceiver.id)
@@ -178,6 +182,7 @@ fn session_options(
     MediaSessionOptions {
         sections,
         bundle_policy: configuration.bundle_policy.to_jsep(),
+        rtp_protocol: configuration.settings.rtp_protection.protocol(),
         cname: state.cname.clone(),
         max_message_size: u64::from(configuration.settings.max_message_size),
         ..MediaSessionOptions::default()

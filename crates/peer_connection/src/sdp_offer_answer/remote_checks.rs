@@ -2,8 +2,9 @@
 //! task; what concerns transports is looked at by the network task. Answers to the `Validate..` functions of
 //! libwebrtc's `pc/sdp_offer_answer.cc`.
 
-use peerstack_jsep::SessionDescription as ParsedDescription;
+use peerstack_jsep::{ContentInfo, SessionDescription as ParsedDescription};
 
+use crate::configuration::RtpProtection;
 use crate::shared::State;
 use crate::{RtcError, SdpType};
 
@@ -17,6 +18,9 @@ pub(super) fn complete_and_check(
     let refuse = |error: peerstack_jsep::SessionValidationError| {
         RtcError::invalid_access(format!("the {} is not usable: {error}", sdp_type.as_str()))
     };
+    if state.configuration.settings.rtp_protection == RtpProtection::DangerouslyNone {
+        check_in_the_clear(parsed)?;
+    }
     if sdp_type == SdpType::Offer {
         let before = state.current_remote.as_ref().map(|description| &description.parsed);
         let ours = state.current_local.as_ref().map(|description| &description.parsed);
@@ -28,5 +32,23 @@ pub(super) fn complete_and_check(
         parsed.fill_in_missing_mids(offer);
         parsed.validate().map_err(refuse)?;
         offer.map_or(Ok(()), |offer| parsed.validate_answers(offer)).map_err(refuse)
+    }
+}
+
+/// A peer that protects its media does not read ours in the clear, nor we its.
+fn check_in_the_clear(parsed: &ParsedDescription) -> Result<(), RtcError> {
+    let protects = |content: &&ContentInfo| {
+        content.kind.is_rtp()
+            && !content.rejected
+            && (content.protocol.contains("SAVP")
+                || !content.transport.fingerprints.is_empty()
+                || !content.transport.crypto.is_empty())
+    };
+    match parsed.contents.iter().find(protects) {
+        Some(content) => Err(RtcError::invalid_access(format!(
+            "the peer protects the media section {:?}, and the setting rtp_protection does not",
+            content.mid
+        ))),
+        None => Ok(()),
     }
 }

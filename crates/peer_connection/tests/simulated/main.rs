@@ -10,6 +10,7 @@ mod lifetime;
 mod negotiation;
 mod networks;
 mod perfect;
+mod protection;
 mod random_negotiation;
 mod rtcp;
 mod sdp_corpora;

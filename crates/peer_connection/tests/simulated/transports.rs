@@ -165,7 +165,7 @@ async fn the_end_of_candidates_is_told() {
     assert!(peer.remote_description().unwrap().sdp.contains("a=end-of-candidates"));
 }
 
-/// What a rollback or an answer leaves without use is closed, and says so; a section that is rolled back has none.
+/// J15: what a rollback or an answer leaves without use is closed, and says so; a section that is rolled back has none.
 #[tokio::test(start_paused = true)]
 async fn transports_that_are_gone_are_closed() {
     let (_lab, a, b) = two_peers(33, ms(5));

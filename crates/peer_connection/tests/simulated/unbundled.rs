@@ -56,7 +56,7 @@ async fn flows(sender: &RtpSender, peer: &mut Peer, kind: TrackKind) {
     assert_eq!(count, 50, "{kind:?}");
 }
 
-/// J08, J16: audio, video and data flow over as many transports as the descriptions leave. The offerer offers a group and
+/// J06, J08, J16: audio, video and data flow over as many transports as the descriptions leave. The offerer offers a group and
 /// is answered without one, the answerer sees an offer without one; statistics and aggregates are those of all of them.
 #[tokio::test(start_paused = true)]
 async fn media_and_data_flow_over_each_transport() {
