@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use peerstack::{
-    IceCandidateInit, IceGatheringState, PeerConnection, PeerConnectionEvent, PeerConnectionState, RtcError,
-    SdpType, SessionDescription,
+    DtlsTransportState, IceCandidateInit, IceGatheringState, PeerConnection, PeerConnectionEvent,
+    PeerConnectionState, RtcError, SdpType, SessionDescription,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -107,12 +107,22 @@ pub(crate) async fn answer(pc: &PeerConnection) -> Result<SessionDescription, Rt
 pub(crate) async fn run_until_over(pc: PeerConnection) {
     let mut events = pc.events();
     while let Some(event) = events.next().await {
-        if let PeerConnectionEvent::ConnectionStateChange(
-            PeerConnectionState::Failed | PeerConnectionState::Closed,
-        ) = event
-        {
+        if is_over(&pc, &event) {
             break;
         }
     }
     pc.close();
+}
+
+/// Whether a connection is of no use after this event: it failed, or the peer has closed its side. A transport that is
+/// closed may also be one that BUNDLE made superfluous.
+pub(crate) fn is_over(pc: &PeerConnection, event: &PeerConnectionEvent) -> bool {
+    match event {
+        PeerConnectionEvent::ConnectionStateChange(state) => *state == PeerConnectionState::Failed,
+        PeerConnectionEvent::DtlsTransportStateChange { transport, state: DtlsTransportState::Closed } => {
+            let of_media = pc.senders().into_iter().filter_map(|sender| sender.transport());
+            of_media.chain(pc.sctp().map(|sctp| sctp.transport())).any(|used| used == *transport)
+        }
+        _ => false,
+    }
 }

@@ -179,7 +179,7 @@ impl Stage {
                 PeerConnectionEvent::ConnectionStateChange(PeerConnectionState::Connected) => {
                     self.ask_key_frame()
                 }
-                PeerConnectionEvent::ConnectionStateChange(PeerConnectionState::Failed) => break,
+                event if signaling::is_over(&pc, &event) => break,
                 _ => {}
             }
         }

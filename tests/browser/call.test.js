@@ -131,6 +131,33 @@ function suite(place, role) {
     return { longestWithoutFrameMs: freeze };
   });
 
+  run(place, 'a replaced track is seen at once, without a negotiation', media, async (call, { role }) => {
+    const { pc } = call;
+    const [red, blue] = ['red', 'blue'].map((colour) => call.picture(colour));
+    call.stream = new MediaStream([red]);
+    call.answersWithMedia = true;
+    if (role === 'offer') pc.addTrack(red, call.stream);
+    else await call.ask('addTrack', { kind: 'video' });
+    const { sender, mid } = await call.until('a section', () => pc.getTransceivers().find(({ currentDirection }) => currentDirection === 'sendrecv'));
+    await call.flows(mid);
+    await call.settled();
+    const descriptions = call.descriptions.length;
+    const shows = (colour) => call.until(colour, () => {
+      const [r, , b] = call.colour();
+      return colour === 'red' ? r > 128 && b < 96 : b > 128 && r < 96;
+    });
+    await shows('red');
+    await sender.replaceTrack(blue);
+    await shows('blue');
+    await sender.replaceTrack(null);
+    await sender.replaceTrack(red);
+    await shows('red');
+    // The peer's too: what it sends goes on.
+    await call.ask('replaceTrack', { mid });
+    await call.flows(mid, 10);
+    if (call.descriptions.length !== descriptions) throw new Error('there was a negotiation');
+  });
+
   run(place, 'a data channel of every kind carries text and bytes', { role, media: false }, async (call, { role }) => {
     const bytes = (length) => Uint8Array.from({ length }, (_, at) => at % 251).buffer;
     const messages = ['text', bytes(3), '', bytes(0), 'größer €😀', bytes(16_385), 'x'.repeat(65_537)];

@@ -2,13 +2,16 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
 import { browsers, launch } from './lib/browsers.js';
 import { example, frames } from './lib/example.js';
 import { Program } from './lib/program.js';
 
-const EXAMPLES = ['data-channels', 'perfect-negotiation', 'whip-whep'];
+const EXAMPLES = ['data-channels', 'perfect-negotiation', 'stats', 'whip-whep'];
 
 describe('the command line of each example', () => {
   for (const name of EXAMPLES) {
@@ -38,8 +41,37 @@ describe('the command line of each example', () => {
 for (const name of browsers()) {
   describe(`examples in ${name}`, () => {
     const place = {};
-    before(async () => { place.browser = await launch(name); });
-    after(() => place.browser?.close());
+    before(async () => {
+      place.browser = await launch(name);
+      place.folder = mkdtempSync(join(tmpdir(), 'peerstack-'));
+    });
+    after(async () => {
+      await place.browser?.close();
+      if (place.folder) rmSync(place.folder, { recursive: true });
+    });
+    example('stats', place, 'stats writes a dump of webrtc-internals', async ({ open, context }) => {
+      const page = await open();
+      const measured = () => {
+        const of = (type, kind) => window.measured?.find((object) => object.type === type && (!kind || object.kind === kind));
+        return of('inbound-rtp', 'video')?.packetsReceived > 20 && of('outbound-rtp', 'audio')?.packetsSent > 20
+          && of('transport')?.dtlsState === 'connected' && of('data-channel')?.messagesReceived > 2 && of('candidate-pair') && of('codec');
+      };
+      await page.waitForFunction(measured, { timeout: 30_000, polling: 200 });
+      await page.evaluate(() => window.pc.close());
+      let dump;
+      for (const late = Date.now() + 30_000; !dump; await new Promise((resolve) => { setTimeout(resolve, 100); })) {
+        if (existsSync(join(place.folder, 'dump'))) dump = JSON.parse(readFileSync(join(place.folder, 'dump'), 'utf8'));
+        else if (Date.now() > late) throw new Error('no dump is written');
+      }
+      const [connection] = Object.values(dump.PeerConnections);
+      const types = new Set(Object.values(connection.stats).map(({ statsType }) => statsType));
+      for (const type of ['inbound-rtp', 'outbound-rtp', 'transport', 'candidate-pair', 'codec', 'data-channel']) assert.ok(types.has(type), type);
+      const received = Object.entries(connection.stats).find(([name, { statsType }]) => statsType === 'inbound-rtp' && name.endsWith('-bytesReceived'));
+      const values = JSON.parse(received[1].values);
+      assert.ok(values.length > 1 && values.at(-1) > values[0], received[1].values);
+      assert.ok(connection.updateLog.some(({ type, value }) => type === 'connectionstatechange' && value === 'connected'));
+      context.diagnostic(`${Object.keys(connection.stats).length} series of ${[...types].sort().join(', ')}`);
+    }, () => ['--file', join(place.folder, 'dump')]);
 
     example('data-channels', place, 'data-channels', async ({ open, context }) => {
       const page = await open();

@@ -101,6 +101,10 @@ impl Session {
                 self.pc.add_transceiver(kind(args)?, init)?;
             }
             "removeTrack" => self.pc.remove_track(&self.transceiver(args)?.sender())?,
+            "replaceTrack" => {
+                let transceiver = self.transceiver(args)?;
+                transceiver.sender().replace_track(Some(MediaStreamTrack::new(transceiver.kind())))?;
+            }
             "setDirection" => self.transceiver(args)?.set_direction(direction(args)?)?,
             "stop" => self.transceiver(args)?.stop()?,
             "restartIce" => self.pc.restart_ice(),
