@@ -9,7 +9,7 @@
 //! is told and nothing more. Without a network, against coturn on this machine:
 //!
 //! ```text
-//! turnserver -n --rfc5780 -L 127.0.0.1 -L 127.0.0.2 --no-tls --no-dtls --allow-loopback-peers --cli-password x
+//! turnserver -n -L 127.0.0.1 -L 127.0.0.2 --no-tls --no-dtls --no-cli
 //! cargo run --example nat-check -- stun:127.0.0.1:3478
 //! ```
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use peerstack::{DtlsEngineKind, IceServer, SrtpEngineKind};
+use peerstack::{DtlsEngineKind, IceServer, NatOneToOne, SrtpEngineKind};
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -20,6 +20,8 @@ Options:
   --ice-username NAME   for the TURN servers                    [none]
   --ice-credential PWD  for the TURN servers; pages get it too  [none]
   --udp-port NUMBER     one UDP port for all peers, 0 for any   [one for each peer]
+  --external-ip ADDR    what a 1:1 NAT shows in place of ours;
+                        EXTERNAL/LOCAL for one of several       [none]
   --relay-only          use the TURN servers' candidates alone
   --max-peers NUMBER    connections at once; beyond it, 503     [32]
   --dtls-engine NAME    dimpl or webrtc-dtls                    [dimpl]
@@ -56,6 +58,7 @@ pub(crate) struct Args {
     pub(crate) ice_credential: String,
     pub(crate) relay_only: bool,
     pub(crate) udp_port: Option<u16>,
+    pub(crate) external_ips: NatOneToOne,
     pub(crate) max_peers: usize,
     pub(crate) dtls_engine: DtlsEngineKind,
     pub(crate) srtp_engine: SrtpEngineKind,
@@ -72,6 +75,7 @@ impl Default for Args {
             ice_credential: String::new(),
             relay_only: false,
             udp_port: None,
+            external_ips: NatOneToOne::default(),
             max_peers: 32,
             dtls_engine: DtlsEngineKind::default(),
             srtp_engine: SrtpEngineKind::default(),
@@ -112,7 +116,7 @@ impl Args {
                 return Ok(());
             }
             "--bind" | "--port" | "--ice-server" | "--ice-username" | "--ice-credential" | "--max-peers"
-            | "--udp-port" | "--dtls-engine" | "--srtp-engine" | "--client" => {}
+            | "--udp-port" | "--external-ip" | "--dtls-engine" | "--srtp-engine" | "--client" => {}
             _ if flag.starts_with('-') => return Err(format!("there is no flag {flag}")),
             _ => return Err(format!("{flag:?} is no flag; flags begin with --")),
         }
@@ -122,6 +126,7 @@ impl Args {
         match flag {
             "--bind" => self.bind = parse_address(&value)?,
             "--port" => self.port = number(flag, &value, 0, u64::from(u16::MAX))? as u16,
+            "--external-ip" => self.external_ips = external_ip(&self.external_ips, &value)?,
             "--udp-port" => self.udp_port = Some(number(flag, &value, 0, u64::from(u16::MAX))? as u16),
             "--max-peers" => self.max_peers = number(flag, &value, 1, 100_000)? as usize,
             "--ice-server" => self.ice_servers.push(ice_server(value)?),
@@ -170,6 +175,20 @@ fn parse_address(value: &str) -> Result<IpAddr, String> {
             format!("--bind needs an IP address such as 127.0.0.1, 0.0.0.0 or ::, not {value:?}")
         }),
     }
+}
+
+fn external_ip(known: &NatOneToOne, value: &str) -> Result<NatOneToOne, String> {
+    let parse = |text: &str| {
+        let text = text.trim_start_matches('[').trim_end_matches(']');
+        text.parse::<IpAddr>().map_err(|_| {
+            format!("--external-ip needs an address, or EXTERNAL/LOCAL, such as 203.0.113.1, not {value:?}")
+        })
+    };
+    let added = match value.split_once('/') {
+        Some((external, local)) => known.clone().with_mapping(parse(external)?, parse(local)?),
+        None => known.clone().with_external(parse(value)?),
+    };
+    added.map_err(|error| format!("--external-ip {value}: {error}"))
 }
 
 fn number(flag: &str, value: &str, min: u64, max: u64) -> Result<u64, String> {
@@ -228,16 +247,22 @@ mod tests {
             ice_credential: "p=w".to_owned(),
             relay_only: true,
             udp_port: Some(5_000),
+            external_ips: NatOneToOne::default()
+                .with_external("203.0.113.1".parse().unwrap())
+                .and_then(|ips| ips.with_mapping("203.0.113.2".parse().unwrap(), "10.0.0.2".parse().unwrap()))
+                .unwrap(),
             max_peers: 7,
             dtls_engine: DtlsEngineKind::WebrtcDtls,
             srtp_engine: SrtpEngineKind::WebrtcSrtp,
         };
         let spaces = "--bind :: --port 0 --ice-server stun:a:1 --ice-server turn:b?transport=udp --max-peers 7 \
                       --ice-username n --ice-credential p=w --relay-only --udp-port 5000 \
+                      --external-ip 203.0.113.1 --external-ip 203.0.113.2/10.0.0.2 \
                       --dtls-engine webrtc-dtls --srtp-engine webrtc-srtp --client http://h/offer?a=b";
         assert_eq!(parse(spaces), Ok(expected.clone()));
         let equals = "--bind=[::] --port=0 --ice-server=stun:a:1 --ice-server=turn:b?transport=udp --max-peers=7 \
                       --ice-username=n --ice-credential=p=w --relay-only --udp-port=5000 \
+                      --external-ip=203.0.113.1 --external-ip=203.0.113.2/10.0.0.2 \
                       --dtls-engine=webrtc-dtls --srtp-engine=webrtc-srtp --client=http://h/offer?a=b";
         assert_eq!(parse(equals), Ok(expected));
     }
@@ -263,6 +288,9 @@ mod tests {
             ("--port 65536", "not \"65536\""),
             ("--port -1", "not \"-1\""),
             ("--port 1.5", "not \"1.5\""),
+            ("--external-ip x", "--external-ip needs an address"),
+            ("--external-ip 0.0.0.0", "0.0.0.0 is not an address that others can send to"),
+            ("--external-ip 1.2.3.4 --external-ip 1.2.3.5", "already: 1.2.3.4"),
             ("--udp-port 65536", "--udp-port needs a number from 0 to 65535"),
             ("--max-peers 0", "--max-peers needs a number from 1 to 100000, not \"0\""),
             ("--max-peers 99999999999999999999999", "--max-peers needs a number"),
@@ -290,7 +318,7 @@ mod tests {
         for flag in ["--bind", "--port", "--ice-server", "--max-peers", "--dtls-engine", "--srtp-engine"] {
             assert!(HELP.contains(flag), "{flag}");
         }
-        for flag in ["--ice-username", "--ice-credential", "--relay-only", "--udp-port"] {
+        for flag in ["--ice-username", "--ice-credential", "--relay-only", "--udp-port", "--external-ip"] {
             assert!(HELP.contains(flag), "{flag}");
         }
         assert!(["--self-test", "--client", "--help"].iter().all(|flag| HELP.contains(flag)));

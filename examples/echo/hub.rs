@@ -230,6 +230,7 @@ pub(crate) fn configuration(args: &Args) -> Configuration {
     let mut settings = Settings::default();
     // A page that only this machine reaches may come over the loopback interface.
     settings.allow_loopback = args.bind.is_loopback();
+    settings.nat_one_to_one = args.external_ips.clone();
     settings.dtls_engine = args.dtls_engine;
     settings.srtp_engine = args.srtp_engine;
     let mut configuration = Configuration::new().with_settings(settings).with_ice_servers(args.ice_servers());

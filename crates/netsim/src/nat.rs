@@ -49,6 +49,9 @@ pub struct NatConfig {
     pub hairpinning: bool,
     /// How long a mapping, and a filter's permission, lives after the last packet that refreshed it.
     pub lifetime: Duration,
+    /// The internal address that has the external one for itself: what comes to a port without a mapping goes to
+    /// the same port of it, from wherever it comes.
+    pub one_to_one: Option<IpAddr>,
     /// Whether packets from outside refresh too (RFC 4787 section 4.3 allows both); those from inside always do.
     pub inbound_refresh: bool,
 }
@@ -61,6 +64,7 @@ impl NatConfig {
             ports,
             hairpinning: false,
             lifetime: Duration::from_secs(120),
+            one_to_one: None,
             inbound_refresh: false,
         }
     }
@@ -87,6 +91,11 @@ impl NatConfig {
     pub fn symmetric() -> Self {
         use NatBehaviour::AddressAndPortDependent;
         Self::classic(AddressAndPortDependent, AddressAndPortDependent, PortAssignment::Random)
+    }
+
+    /// An external address for one internal one, with the same ports and no filter, as clouds have it.
+    pub fn one_to_one(internal: impl Into<IpAddr>) -> Self {
+        Self { one_to_one: Some(internal.into()), ..Self::full_cone() }
     }
 
     /// With hairpinning.
@@ -212,7 +221,11 @@ impl NatState {
         self.expire(now);
         let (filtering, refresh) = (self.config.filtering, self.config.inbound_refresh);
         let same = |m: &&mut Mapping| m.transport == transport && m.external == external;
-        let mapping = self.mappings.iter_mut().find(same).ok_or(DropReason::NatNoMapping)?;
+        let Some(mapping) = self.mappings.iter_mut().find(same) else {
+            let of_family = self.config.one_to_one.filter(|ip| ip.is_ipv4() == external.is_ipv4());
+            let internal = of_family.ok_or(DropReason::NatNoMapping)?;
+            return Ok(SocketAddr::new(internal, external.port()));
+        };
         let wanted = key(filtering, remote);
         let mut permitted = mapping.permissions.keys().map(|peer| key(filtering, *peer));
         // RFC 4787 section 5: endpoint-independent filtering asks for no packet to this remote before.

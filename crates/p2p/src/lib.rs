@@ -15,6 +15,7 @@ mod ice_config;
 mod ice_controller;
 mod ice_transport;
 mod nat_behaviour_discovery;
+mod nat_one_to_one;
 pub mod p2p_constants;
 mod p2p_transport_channel;
 mod packet_route;
@@ -47,6 +48,7 @@ pub use ice_transport::{
 pub use nat_behaviour_discovery::{
     NAT_TEST_TIMEOUT, NatBehaviour, NatBehaviourDiscovery, NatReport, NatType,
 };
+pub use nat_one_to_one::{NatOneToOne, NatOneToOneError, NatOneToOneMode};
 pub use p2p_transport_channel::{P2PTransportChannel, P2PTransportChannelConfig};
 pub use port::{PortEvent, PortId, PortState};
 pub use port_allocator::{

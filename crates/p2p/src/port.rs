@@ -22,7 +22,7 @@ use crate::turn_port::TurnPort;
 use crate::udp_port::UdpPort;
 use crate::{
     Candidate, CandidateAddress, CandidateErrorEvent, CandidateType, IceProtocol, IceTransportEvent,
-    TcpCandidateType,
+    NatOneToOneMode, TcpCandidateType,
 };
 
 /// Names a port within its transport; rises with each one made.
@@ -85,6 +85,8 @@ pub(crate) struct PortBase {
     pub(crate) state: PortState,
     /// Whether its session told that it can be paired.
     pub(crate) ready: bool,
+    /// The address that a NAT shows in place of ours, and what becomes of the host candidate.
+    pub(crate) external: Option<(NatOneToOneMode, IpAddr)>,
 }
 
 impl std::fmt::Debug for PortBase {
@@ -164,6 +166,31 @@ impl PortBase {
             adapter_type: self.network.adapter_type,
             url: new.url,
             relay_protocol: new.relay_protocol,
+        }
+    }
+
+    /// Adds a host candidate, as the NAT before it shows it where that is configured.
+    pub(crate) fn add_host_address(&mut self, mut new: NewAddress, events: &mut EventSource<PortEvent>) {
+        match self.external {
+            Some((NatOneToOneMode::Host, ip)) => {
+                new.address.set_ip(ip);
+                self.add_address(new, events);
+            }
+            // An active TCP candidate has no port that a NAT could show.
+            Some((NatOneToOneMode::ServerReflexive, ip))
+                if new.tcp_type != Some(TcpCandidateType::Active) =>
+            {
+                let host = new.address;
+                let srflx = NewAddress {
+                    protocol: new.protocol,
+                    tcp_type: new.tcp_type,
+                    related: Some(host),
+                    ..NewAddress::udp(CandidateType::Srflx, SocketAddr::new(ip, host.port()), new.base)
+                };
+                self.add_address(new, events);
+                self.add_address(srflx, events);
+            }
+            _ => self.add_address(new, events),
         }
     }
 

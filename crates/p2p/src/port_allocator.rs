@@ -8,7 +8,7 @@ use peerstack_base::{AdapterType, PortRange};
 use peerstack_stun::ServerUrl;
 
 use crate::port::PortId;
-use crate::{Candidate, CandidateErrorEvent, p2p_constants};
+use crate::{Candidate, CandidateErrorEvent, NatOneToOne, p2p_constants};
 
 /// A STUN or TURN server (W3C `RTCIceServer`).
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -77,6 +77,8 @@ pub struct PortAllocatorConfig {
     pub candidate_filter: CandidateFilter,
     /// Host candidates over TCP.
     pub tcp_candidates: TcpCandidatePolicy,
+    /// Addresses that a NAT translates one to one.
+    pub nat_one_to_one: NatOneToOne,
     /// Local ports that may be used.
     pub port_range: Option<PortRange>,
     /// Whether loopback interfaces are used (G02).
@@ -102,6 +104,7 @@ impl Default for PortAllocatorConfig {
             ice_servers: Vec::new(),
             candidate_filter: CandidateFilter::ALL,
             tcp_candidates: TcpCandidatePolicy::default(),
+            nat_one_to_one: NatOneToOne::default(),
             port_range: None,
             allow_loopback: false,
             network_ignore_mask: Vec::new(),

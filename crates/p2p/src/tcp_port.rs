@@ -93,7 +93,7 @@ impl TcpPort {
                 }
             }
         }
-        self.base.add_address(
+        self.base.add_host_address(
             NewAddress {
                 protocol: IceProtocol::Tcp,
                 tcp_type: Some(tcp_type),

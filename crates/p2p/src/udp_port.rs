@@ -107,7 +107,7 @@ impl UdpPort {
     /// The host candidate is there at once; then the STUN servers are asked.
     pub(crate) fn prepare_address(&mut self, now: Instant, io: &mut PortIo<'_>) {
         let host = NewAddress::udp(CandidateType::Host, self.shown, self.shown);
-        self.base.add_address(host, io.events);
+        self.base.add_host_address(host, io.events);
         if self.base.network.adapter_type == AdapterType::Cellular {
             self.keepalive_until = Some(now + p2p_constants::HIGH_COST_PORT_KEEPALIVE_LIFETIME);
         }

@@ -7,7 +7,9 @@ use peerstack_base::{
 };
 use peerstack_dtls::Certificate;
 pub use peerstack_dtls::DtlsEngineKind;
-pub use peerstack_p2p::{ContinualGatheringPolicy, TcpCandidatePolicy};
+pub use peerstack_p2p::{
+    ContinualGatheringPolicy, NatOneToOne, NatOneToOneError, NatOneToOneMode, TcpCandidatePolicy,
+};
 use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_stun::ServerUrl;
 
@@ -222,6 +224,9 @@ pub struct Settings {
     pub port_range: Option<PortRange>,
     /// Host candidates over TCP (RFC 6544).
     pub tcp_candidates: TcpCandidatePolicy,
+    /// Our addresses as a NAT shows them that has one for each of ours, where that is known beforehand; none by
+    /// default.
+    pub nat_one_to_one: NatOneToOne,
     /// Whether gathering goes on while the connection lives, so that a call follows the host to a network that
     /// comes later, and back, without an ICE restart. Gathering is then never complete (libwebrtc has the same
     /// setting, off by default).
@@ -245,6 +250,7 @@ impl Default for Settings {
             allow_loopback: false,
             port_range: None,
             tcp_candidates: TcpCandidatePolicy::default(),
+            nat_one_to_one: NatOneToOne::default(),
             continual_gathering: ContinualGatheringPolicy::default(),
             dtls_engine: DtlsEngineKind::default(),
             rtp_protection: RtpProtection::default(),

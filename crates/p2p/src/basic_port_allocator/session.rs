@@ -192,6 +192,10 @@ impl BasicPortAllocatorSession {
             connections: BTreeMap::new(),
             state: PortState::InProgress,
             ready: false,
+            external: network.best_ip().and_then(|ip| {
+                let mapping = &allocator.config.nat_one_to_one;
+                Some((mapping.mode(), mapping.external_of(ip)?))
+            }),
         }
     }
 

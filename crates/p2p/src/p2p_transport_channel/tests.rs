@@ -8,6 +8,7 @@ pub(crate) mod harness;
 mod lifetime;
 mod lite;
 mod nat;
+mod nat_one_to_one;
 mod pooled;
 mod selection;
 mod stun;

@@ -10,8 +10,8 @@ use peerstack_dtls::{
 };
 use peerstack_jsep::{CreateTransport, JsepTransportFactory};
 use peerstack_p2p::{
-    CandidateFilter, ContinualGatheringPolicy, IceServer, IceTransportStats, P2PTransportChannel,
-    P2PTransportChannelConfig, PortAllocatorConfig, TcpCandidatePolicy,
+    CandidateFilter, ContinualGatheringPolicy, IceServer, IceTransportStats, NatOneToOne,
+    P2PTransportChannel, P2PTransportChannelConfig, PortAllocatorConfig, TcpCandidatePolicy,
 };
 
 use super::commands::ConnectionConfig;
@@ -28,6 +28,7 @@ pub(super) struct TransportFactory {
     allow_loopback: bool,
     ports: Option<PortRange>,
     tcp_candidates: TcpCandidatePolicy,
+    nat_one_to_one: NatOneToOne,
     continual_gathering: ContinualGatheringPolicy,
     engine: DtlsEngineKind,
     has_dtls: bool,
@@ -52,6 +53,7 @@ impl TransportFactory {
             allow_loopback: config.settings.allow_loopback,
             ports: config.settings.port_range,
             tcp_candidates: config.settings.tcp_candidates,
+            nat_one_to_one: config.settings.nat_one_to_one.clone(),
             continual_gathering: config.settings.continual_gathering,
             engine: config.settings.dtls_engine,
             has_dtls: config.settings.rtp_protection.has_dtls(),
@@ -75,6 +77,7 @@ impl TransportFactory {
         config.ice_servers.clone_from(&self.servers);
         config.port_range = self.ports;
         config.tcp_candidates = self.tcp_candidates;
+        config.nat_one_to_one.clone_from(&self.nat_one_to_one);
         config.allow_loopback = self.allow_loopback;
         if self.relay_only {
             config.candidate_filter = CandidateFilter::RELAY;

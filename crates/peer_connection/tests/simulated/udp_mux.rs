@@ -251,3 +251,29 @@ async fn a_port_that_is_taken_is_an_error_of_the_factory() {
     let error = PeerConnectionFactory::with_dependencies(dependencies).unwrap_err();
     assert!(error.to_string().contains("the shared UDP port of 192.0.2.1 cannot be had"), "{error}");
 }
+
+/// While the system takes no packets those of all connections wait, and all of them go out when it does again.
+#[tokio::test(start_paused = true)]
+async fn a_full_socket_holds_back_all_and_forgets_nobody() {
+    let lab = Lab::start(57);
+    let (host, factory) = server(&lab);
+    let mut connected = Vec::new();
+    for number in 1..=3 {
+        connected.push(connect(&lab, &host, &factory, number).await);
+    }
+    host.set_send_blocked(true);
+    for (_, _, channels) in &connected {
+        channels.theirs.send("waits").unwrap();
+    }
+    pass(ms(2_000)).await;
+    host.set_send_blocked(false);
+    for (_, _, channels) in &connected {
+        loop {
+            if let DataChannelEvent::Message(message) = channels.ours.next_event().await.unwrap() {
+                assert_eq!(message, DataChannelMessage::from("waits"));
+                break;
+            }
+        }
+        channels.talk(1).await;
+    }
+}

@@ -62,6 +62,7 @@ impl Bench {
             connections: BTreeMap::new(),
             state: PortState::InProgress,
             ready: false,
+            external: None,
         };
         let server = RelayServer {
             url: "turn:198.51.100.7".parse().unwrap(),
