@@ -48,6 +48,11 @@ impl<E: LayerEvent> EventSource<E> {
         Self { scope: scope.into(), subscribers: Vec::new(), emitted: 0 }
     }
 
+    /// Another name in traces, for what was made before its place was known.
+    pub fn set_scope(&mut self, scope: impl Into<String>) {
+        self.scope = scope.into();
+    }
+
     /// A new channel that receives every event emitted from now on, in order.
     pub fn subscribe(&mut self) -> EventReceiver<E> {
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -397,7 +397,7 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
 
     /// Whether, after [`close`](Self::close), all was taken that is to be sent or asked for.
     pub(crate) fn is_drained(&mut self) -> bool {
-        self.io_drained && self.ice_mut().transmits().is_empty()
+        self.io_drained && !self.ice().is_releasing() && self.ice_mut().transmits().is_empty()
     }
 
     fn local_ice(&self) -> Option<&IceParameters> {

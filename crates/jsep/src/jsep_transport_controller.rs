@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use peerstack_base::{EventReceiver, EventSource, Random};
 use peerstack_dtls::DtlsTransportState;
-use peerstack_p2p::IceRole;
+use peerstack_p2p::{IceMode, IceRole};
 use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_sctp::SctpTransportConfig;
 
@@ -48,6 +48,9 @@ pub struct JsepTransportControllerConfig {
     pub renomination: bool,
     /// Whether connections share UDP ports and user fragments tell them apart: these are longer then.
     pub udp_mux: bool,
+    /// Whether we are a lite agent (RFC 8445 section 2.5), whose transports are to be lite, too. The peer controls, unless
+    /// it is lite as well and we offered.
+    pub ice_lite: bool,
     /// How RTP is protected.
     pub rtp_protection: RtpProtection,
     /// What protects it.
@@ -91,7 +94,9 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// A controller without transports. `scope` names it in traces.
     pub fn new(factory: F, config: &JsepTransportControllerConfig, mut random: Random, scope: &str) -> Self {
         let tiebreaker = random.u64();
-        let mut descriptions_factory = TransportDescriptionFactory::new(random.fork(), config.renomination);
+        let mode = if config.ice_lite { IceMode::Lite } else { IceMode::Full };
+        let mut descriptions_factory =
+            TransportDescriptionFactory::new(random.fork(), config.renomination, mode);
         if config.udp_mux {
             descriptions_factory = descriptions_factory.with_ufrag_len(UDP_MUX_UFRAG_LEN);
         }

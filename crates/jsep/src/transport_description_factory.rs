@@ -25,12 +25,13 @@ pub(crate) struct TransportDescriptionFactory {
     random: Random,
     renomination: bool,
     ufrag_len: usize,
+    ice_mode: IceMode,
 }
 
 impl TransportDescriptionFactory {
     /// `renomination` adds the ICE option of that name.
-    pub(crate) fn new(random: Random, renomination: bool) -> Self {
-        Self { random, renomination, ufrag_len: ICE_UFRAG_LEN }
+    pub(crate) fn new(random: Random, renomination: bool, ice_mode: IceMode) -> Self {
+        Self { random, renomination, ice_mode, ufrag_len: ICE_UFRAG_LEN }
     }
 
     /// Makes user fragments of this many characters.
@@ -39,15 +40,16 @@ impl TransportDescriptionFactory {
     }
 
     /// For an offer. `current` is what our side said last of this transport: user fragment and password stay
-    /// unless `restart` (J03).
+    /// unless `restart` (J03). `pooled` are those of what was gathered ahead, for a transport of which nothing was said.
     pub(crate) fn create_offer(
         &mut self,
         current: Option<&TransportDescription>,
         restart: bool,
+        pooled: Option<IceParameters>,
         fingerprints: Vec<DtlsFingerprint>,
     ) -> TransportDescription {
         let setup = (!fingerprints.is_empty()).then_some(ConnectionRole::Actpass);
-        self.create(current, restart, fingerprints, setup)
+        self.create(current, restart, pooled, fingerprints, setup)
     }
 
     /// For an answer to what the offer says of the transport; `role` is the DTLS role we have already.
@@ -56,11 +58,12 @@ impl TransportDescriptionFactory {
         offer: &TransportDescription,
         current: Option<&TransportDescription>,
         restart: bool,
+        pooled: Option<IceParameters>,
         fingerprints: Vec<DtlsFingerprint>,
         role: Option<DtlsRole>,
     ) -> TransportDescription {
         let setup = (!fingerprints.is_empty()).then(|| answer_setup(offer.setup, role));
-        self.create(current, restart, fingerprints, setup)
+        self.create(current, restart, pooled, fingerprints, setup)
     }
 
     /// SRTP keys for an offer: those in use, or new ones (RFC 4568 section 7.1.4).
@@ -86,10 +89,14 @@ impl TransportDescriptionFactory {
         &mut self,
         current: Option<&TransportDescription>,
         restart: bool,
+        pooled: Option<IceParameters>,
         fingerprints: Vec<DtlsFingerprint>,
         setup: Option<ConnectionRole>,
     ) -> TransportDescription {
-        let kept = current.and_then(|current| current.ice.clone()).filter(|_| !restart);
+        let kept = match current.and_then(|current| current.ice.clone()) {
+            Some(current) => Some(current).filter(|_| !restart),
+            None => pooled,
+        };
         let ice = kept.unwrap_or_else(|| IceParameters {
             ufrag: self.random.ice_string(self.ufrag_len),
             pwd: self.random.ice_string(ICE_PWD_LEN),
@@ -102,7 +109,7 @@ impl TransportDescriptionFactory {
         TransportDescription {
             ice: Some(IceParameters { renomination: self.renomination, ..ice }),
             ice_options,
-            ice_mode: IceMode::Full,
+            ice_mode: self.ice_mode,
             fingerprints,
             crypto: Vec::new(),
             setup,
@@ -124,38 +131,54 @@ mod tests {
     #[test]
     fn ice_parameters_stay_unless_restarted() {
         for renomination in [false, true] {
-            let mut factory = TransportDescriptionFactory::new(Random::from_seed(1), renomination);
-            let first = factory.create_offer(None, false, fingerprint());
+            let mut factory =
+                TransportDescriptionFactory::new(Random::from_seed(1), renomination, IceMode::Full);
+            let first = factory.create_offer(None, false, None, fingerprint());
             let ice = first.ice.clone().unwrap();
             assert_eq!((ice.ufrag.len(), ice.pwd.len(), ice.renomination), (4, 24, renomination));
             assert!(ice.is_valid());
             assert!(first.has_option("trickle"));
             assert_eq!(first.has_option("renomination"), renomination);
-            assert_eq!(factory.create_offer(Some(&first), false, fingerprint()), first);
-            let restarted = factory.create_offer(Some(&first), true, fingerprint()).ice.unwrap();
+            assert_eq!(factory.create_offer(Some(&first), false, None, fingerprint()), first);
+            let restarted = factory.create_offer(Some(&first), true, None, fingerprint()).ice.unwrap();
             assert!(restarted.ufrag != ice.ufrag && restarted.pwd != ice.pwd);
-            let answer = factory.create_answer(&first, Some(&first), false, fingerprint(), None);
+            let answer = factory.create_answer(&first, Some(&first), false, None, fingerprint(), None);
             assert_eq!(answer.ice, Some(ice));
             assert_eq!(answer.ice_options, first.ice_options);
         }
     }
 
+    /// G27, G18: what was gathered ahead is said under its own parameters, of a transport of which nothing was said yet.
+    #[test]
+    fn pooled_parameters_are_said_first() {
+        let mut factory = TransportDescriptionFactory::new(Random::from_seed(1), false, IceMode::Lite);
+        let pooled = IceParameters { ufrag: "pool".to_owned(), pwd: "p".repeat(24), renomination: false };
+        let offer = factory.create_offer(None, false, Some(pooled.clone()), fingerprint());
+        assert_eq!((offer.ice.as_ref(), offer.ice_mode), (Some(&pooled), IceMode::Lite));
+        let other = Some(IceParameters { ufrag: "other".to_owned(), ..pooled.clone() });
+        assert_eq!(factory.create_offer(Some(&offer), false, other.clone(), fingerprint()).ice, offer.ice);
+        let restarted = factory.create_offer(Some(&offer), true, other, fingerprint()).ice.unwrap();
+        assert!(restarted.ufrag != "other" && restarted.ufrag != "pool");
+        let answer = factory.create_answer(&offer, None, false, Some(pooled.clone()), fingerprint(), None);
+        assert_eq!(answer.ice, Some(pooled));
+    }
+
     /// J01: actpass is offered; answered with the role we have, or active.
     #[test]
     fn setup_is_offered_and_answered() {
-        let mut factory = TransportDescriptionFactory::new(Random::from_seed(1), false);
-        let offer = factory.create_offer(None, false, fingerprint());
+        let mut factory = TransportDescriptionFactory::new(Random::from_seed(1), false, IceMode::Full);
+        let offer = factory.create_offer(None, false, None, fingerprint());
         assert_eq!(offer.setup, Some(ConnectionRole::Actpass));
         for (role, setup) in [
             (None, ConnectionRole::Active),
             (Some(DtlsRole::Client), ConnectionRole::Active),
             (Some(DtlsRole::Server), ConnectionRole::Passive),
         ] {
-            let answer = factory.create_answer(&offer, None, false, fingerprint(), role);
+            let answer = factory.create_answer(&offer, None, false, None, fingerprint(), role);
             assert_eq!(answer.setup, Some(setup), "{role:?}");
         }
         // Without DTLS there is nothing to set up.
-        assert_eq!(factory.create_offer(None, false, Vec::new()).setup, None);
-        assert_eq!(factory.create_answer(&offer, None, false, Vec::new(), None).setup, None);
+        assert_eq!(factory.create_offer(None, false, None, Vec::new()).setup, None);
+        assert_eq!(factory.create_answer(&offer, None, false, None, Vec::new(), None).setup, None);
     }
 }

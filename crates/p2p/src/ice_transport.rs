@@ -296,6 +296,12 @@ pub trait IceTransport {
         false
     }
 
+    /// Whether, after [`close`](Self::close), an answer of a server to the release of an allocation is waited for: a
+    /// second at most, and until then it takes datagrams and has timers.
+    fn is_releasing(&self) -> bool {
+        false
+    }
+
     /// Closes: releases allocations, asks for its sockets to be closed, emits `Closed`.
     fn close(&mut self, now: Instant);
 }

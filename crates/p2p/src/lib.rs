@@ -7,6 +7,7 @@ mod async_tcp_packet_socket;
 mod basic_ice_controller;
 mod basic_port_allocator;
 mod candidate;
+mod candidate_pool;
 mod connection;
 mod connection_info;
 #[cfg(any(test, feature = "test-util"))]
@@ -33,6 +34,7 @@ pub use candidate::{
     Candidate, CandidateAddress, CandidateParseError, CandidateType, IceProtocol, TcpCandidateType,
     address_precedence, candidate_foundation, candidate_pair_priority, candidate_priority, type_preference,
 };
+pub use candidate_pool::CandidatePool;
 pub use connection::{
     Connection, ConnectionEvent, ConnectionId, ConnectionStats, IceCandidatePairState, WriteState,
 };

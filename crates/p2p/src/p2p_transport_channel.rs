@@ -267,6 +267,19 @@ impl P2PTransportChannel {
         self.process(now);
     }
 
+    /// Another name in traces, for one that was made ahead of its description.
+    pub fn set_name(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+        let scope = format!("{name}/{}", self.component);
+        self.connection_events.set_scope(scope.clone());
+        self.events.set_scope(scope);
+    }
+
+    /// Whether nothing is left to be sent or asked for.
+    pub(crate) fn is_drained(&self) -> bool {
+        !self.is_releasing() && self.io_requests.is_empty() && self.transmits.is_empty()
+    }
+
     /// Its name and component, as in traces.
     pub fn name(&self) -> (&str, u8) {
         (&self.name, self.component)
@@ -358,6 +371,10 @@ impl IceTransport for P2PTransportChannel {
         meta: &ReceiveMeta,
     ) -> Option<&'d mut [u8]> {
         let passed = self.receive_datagram(now, datagram, meta);
+        if self.closed {
+            self.sessions.retain(|session| session.session.is_releasing());
+            return None;
+        }
         if self.sort_reason.is_some() || self.connection_events_seen != self.connection_events.emitted() {
             self.process(now);
         }
@@ -466,7 +483,7 @@ impl IceTransport for P2PTransportChannel {
 
     fn next_timeout(&self) -> Option<Instant> {
         if self.closed {
-            return None;
+            return self.sessions.iter().filter_map(|session| session.session.next_timeout()).min();
         }
         let sessions = self.sessions.iter().filter_map(|session| session.session.next_timeout());
         let rechecks = self.rechecks.iter().map(|(at, _)| *at);
@@ -474,9 +491,6 @@ impl IceTransport for P2PTransportChannel {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if self.closed {
-            return;
-        }
         let mut io = SessionIo {
             transmits: &mut self.transmits,
             io_requests: &mut self.io_requests,
@@ -486,6 +500,9 @@ impl IceTransport for P2PTransportChannel {
             if session.session.next_timeout().is_some_and(|at| at <= now) {
                 session.session.handle_timeout(now, &mut self.allocator, &mut io);
             }
+        }
+        if self.closed {
+            return self.sessions.retain(|session| session.session.is_releasing());
         }
         if self.regather_due.is_some_and(|at| at <= now) {
             self.regather_on_failed_networks(now);
@@ -606,6 +623,10 @@ impl IceTransport for P2PTransportChannel {
         self.resolutions.retain(|_, pending| pending.candidate.address != candidate.address);
     }
 
+    fn is_releasing(&self) -> bool {
+        self.closed && !self.sessions.is_empty()
+    }
+
     fn pooled_ice_parameters(&self) -> Option<IceParameters> {
         self.sessions.last().filter(|last| last.pooled).map(|last| last.session.parameters.clone())
     }
@@ -630,9 +651,11 @@ impl IceTransport for P2PTransportChannel {
             io_requests: &mut self.io_requests,
             random: &mut self.random,
         };
-        for mut session in self.sessions.drain(..) {
+        for session in &mut self.sessions {
             session.session.close(now, &mut self.allocator, &mut io);
         }
+        // Servers may ask for another nonce before they release.
+        self.sessions.retain(|session| session.session.is_releasing());
         self.ports.clear();
         self.remote_candidates.clear();
         self.resolutions.clear();

@@ -17,7 +17,8 @@ use peerstack_base::{
     Ecn, IoRequest, PortRange, ResolveId, SocketEvent, SocketId, StreamFraming, StreamOptions,
 };
 use peerstack_stun::{
-    ChannelData, Class, Host, Message, Method, Scheme, ServerUrl, StunRequestManager, UrlTransport,
+    AddressFamily, ChannelData, Class, Host, Message, Method, Scheme, ServerUrl, StunRequestManager,
+    UrlTransport,
 };
 
 use self::allocation::TurnRequest;
@@ -126,6 +127,8 @@ pub(crate) struct TurnPort {
     /// Servers tried, so that alternates do not send us round in circles (U05).
     attempted: Vec<SocketAddr>,
     mismatches: u32,
+    /// The family of relayed address that is asked for, if not what the server takes (U13).
+    requested_family: Option<AddressFamily>,
     credentials: LongTermCredentials,
     requests: StunRequestManager<TurnRequest>,
     refresh_at: Option<Instant>,
@@ -160,6 +163,7 @@ impl TurnPort {
             server_address: None,
             attempted: Vec::new(),
             mismatches: 0,
+            requested_family: None,
             credentials,
             requests: StunRequestManager::with_max_pending(MAX_PENDING_REQUESTS),
             refresh_at: None,
@@ -477,7 +481,12 @@ impl TurnPort {
         }
     }
 
-    /// Gives the allocation back (U11): a Refresh with a lifetime of zero, sent once.
+    /// Whether an answer to the release is waited for: a stale nonce is answered (U03).
+    pub(crate) fn is_releasing(&self) -> bool {
+        self.state == TurnPortState::Disconnected && !self.requests.is_empty()
+    }
+
+    /// Gives the allocation back (U11): a Refresh with a lifetime of zero. Over a stream its end does the same.
     pub(crate) fn release(&mut self, now: Instant, io: &mut PortIo<'_>) {
         self.requests.clear();
         self.refresh_at = None;
@@ -486,7 +495,9 @@ impl TurnPort {
         if self.receives() {
             self.send_request(now, TurnRequest::release(), io);
         }
-        self.requests.clear();
+        if self.server.protocol.is_stream() {
+            self.requests.clear();
+        }
         self.state = TurnPortState::Disconnected;
     }
 }

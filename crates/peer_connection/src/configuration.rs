@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+pub use peerstack_base::AdapterType;
 use peerstack_base::{
     DnsResolver, NetworkManager, PacketSocketFactory, PortRange, Random, SystemWallClock, WallClock,
 };
 use peerstack_dtls::Certificate;
 pub use peerstack_dtls::DtlsEngineKind;
+use peerstack_p2p::p2p_constants::DEFAULT_MAX_IPV6_NETWORKS;
 pub use peerstack_p2p::{
     ContinualGatheringPolicy, NatOneToOne, NatOneToOneError, NatOneToOneMode, TcpCandidatePolicy,
 };
@@ -168,6 +170,9 @@ pub struct Configuration {
     /// Our certificate; one is made (ECDSA P-256, 30 days) if there is none. An application that keeps one, as PEM,
     /// keeps its fingerprint over restarts.
     pub certificate: Option<Certificate>,
+    /// Transports that gather candidates before any description asks for them (`iceCandidatePoolSize`): what they found is
+    /// told at once when one does. Not changed by an answer, which throws away what is left.
+    pub ice_candidate_pool_size: u8,
     /// Settings that browsers keep to themselves.
     pub settings: Settings,
 }
@@ -206,6 +211,13 @@ impl Configuration {
         self
     }
 
+    /// With this many transports that gather ahead.
+    #[must_use]
+    pub fn with_ice_candidate_pool_size(mut self, size: u8) -> Self {
+        self.ice_candidate_pool_size = size;
+        self
+    }
+
     /// With this certificate.
     #[must_use]
     pub fn with_certificate(mut self, certificate: Certificate) -> Self {
@@ -231,6 +243,23 @@ pub struct Settings {
     /// comes later, and back, without an ICE restart. Gathering is then never complete (libwebrtc has the same
     /// setting, off by default).
     pub continual_gathering: ContinualGatheringPolicy,
+    /// Kinds of adapters that are not gathered on.
+    pub network_ignore_mask: Vec<AdapterType>,
+    /// IPv6 networks that are gathered on at most.
+    pub max_ipv6_networks: usize,
+    /// Whether each network that is listed is gathered on; otherwise the default route alone, and no other address of the
+    /// host is told (RFC 8828 section 5.2, modes 2 and 3).
+    pub adapter_enumeration: bool,
+    /// Without enumeration: whether the default route's own address is told as a host candidate (mode 2) or not (mode 3).
+    pub default_local_candidate: bool,
+    /// Whether candidates that the policy hides are gathered all the same, so that a wider policy tells them at once
+    /// instead of with the next ICE restart (libwebrtc `surface_ice_candidates_on_ice_transport_type_changed`).
+    pub surface_candidates_on_policy_change: bool,
+    /// Whether we are a lite ICE agent (RFC 8445 section 2.5), for servers that can be reached at their addresses: host
+    /// candidates alone, no checks of our own; the peer controls.
+    pub ice_lite: bool,
+    /// Whether checks become short (libwebrtc's GOOG_PING) once the peer said that it knows them.
+    pub goog_ping: bool,
     /// Which DTLS implementation.
     pub dtls_engine: DtlsEngineKind,
     /// How RTP is protected.
@@ -252,6 +281,13 @@ impl Default for Settings {
             tcp_candidates: TcpCandidatePolicy::default(),
             nat_one_to_one: NatOneToOne::default(),
             continual_gathering: ContinualGatheringPolicy::default(),
+            network_ignore_mask: Vec::new(),
+            max_ipv6_networks: DEFAULT_MAX_IPV6_NETWORKS,
+            adapter_enumeration: true,
+            default_local_candidate: true,
+            surface_candidates_on_policy_change: false,
+            ice_lite: false,
+            goog_ping: false,
             dtls_engine: DtlsEngineKind::default(),
             rtp_protection: RtpProtection::default(),
             srtp_engine: SrtpEngineKind::default(),

@@ -31,9 +31,9 @@ mod unread_gate;
 
 pub use certificate::{KeygenAlgorithm, generate_certificate};
 pub use configuration::{
-    BundlePolicy, Configuration, ContinualGatheringPolicy, DtlsEngineKind, IceServer, IceTransportPolicy,
-    NatOneToOne, NatOneToOneError, NatOneToOneMode, PeerConnectionDependencies, RtcpMuxPolicy, RtpProtection,
-    Settings, SrtpEngineKind, TcpCandidatePolicy, UdpMux,
+    AdapterType, BundlePolicy, Configuration, ContinualGatheringPolicy, DtlsEngineKind, IceServer,
+    IceTransportPolicy, NatOneToOne, NatOneToOneError, NatOneToOneMode, PeerConnectionDependencies,
+    RtcpMuxPolicy, RtpProtection, Settings, SrtpEngineKind, TcpCandidatePolicy, UdpMux,
 };
 pub use data_channel::{
     DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState, PriorityType,

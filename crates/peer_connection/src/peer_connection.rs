@@ -22,7 +22,7 @@ use crate::signaling_task::{Operation, SignalingCommand};
 use crate::stats::{Selector, StatsReport, collect};
 use crate::{
     IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionEvent,
-    PeerConnectionState, RtcError, RtpTransceiverDirection, SessionDescription, SignalingState,
+    PeerConnectionState, RtcError, RtcErrorKind, RtpTransceiverDirection, SessionDescription, SignalingState,
 };
 
 /// The events of one connection, from the moment it was asked for.
@@ -291,7 +291,7 @@ impl PeerConnection {
         state.open()?;
         if !shared.configuration.settings.rtp_protection.has_dtls() {
             let text = "data channels need DTLS, which the setting rtp_protection takes away";
-            return Err(RtcError::new(crate::RtcErrorKind::NotSupportedError, text));
+            return Err(RtcError::new(RtcErrorKind::NotSupportedError, text));
         }
         init.validate(label)?;
         let channel = shared.network.shared().register(label.to_owned(), init)?;
@@ -311,7 +311,8 @@ impl PeerConnection {
         self.shared().lock().configuration.clone()
     }
 
-    /// Changes the ICE servers and the transport policy. They take effect with the next gathering, which the next offer
+    /// Changes the ICE servers, the transport policy and, before there is a local description, how many transports
+    /// gather ahead; those that did so by other servers are thrown away. They take effect with the next gathering, which the next offer
     /// brings about by restarting ICE if they are others than before (libwebrtc; [`restart_ice`](Self::restart_ice)
     /// asks for that offer).
     ///
@@ -326,17 +327,25 @@ impl PeerConnection {
         state.open()?;
         let before = &state.configuration;
         configuration::check_change(before, &configuration)?;
+        if state.local_description_set
+            && before.ice_candidate_pool_size != configuration.ice_candidate_pool_size
+        {
+            let text = "ice_candidate_pool_size cannot be changed once there is a local description";
+            return Err(RtcError::new(RtcErrorKind::InvalidModificationError, text));
+        }
         let ice_servers = configuration::parse_ice_servers(&configuration.ice_servers)?;
         let ice_transport_policy = configuration.ice_transport_policy;
         let changed = before.ice_servers != configuration.ice_servers
             || before.ice_transport_policy != ice_transport_policy;
         configuration.certificate = before.certificate.clone();
         let restart_ice = changed && state.local_description_set;
+        let pool_size = (!state.local_description_set).then_some(configuration.ice_candidate_pool_size);
         state.configuration = configuration;
         shared.network.send(ConnectionCommand::SetConfiguration {
             ice_servers,
             ice_transport_policy,
             restart_ice,
+            pool_size,
         });
         Ok(())
     }

@@ -360,7 +360,18 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             Side::Remote => is_lite(description),
             Side::Local => descriptions.remote().is_some_and(is_lite),
         };
-        if lite { IceRole::Controlling } else { role }
+        let first = descriptions.stable.remote.is_none();
+        match (self.config.ice_lite, lite) {
+            (false, true) => IceRole::Controlling,
+            (false, false) => role,
+            // A full peer controls; while it has said nothing it is taken for one.
+            (true, false) => IceRole::Controlled,
+            // Both are lite: who offered first controls (RFC 8445 section 6.1.1; I09).
+            (true, true) if side == Side::Remote && sdp_type != SdpType::Offer && first => {
+                IceRole::Controlling
+            }
+            (true, true) => role,
+        }
     }
 
     /// The only step that the layer below could refuse although the plan found it good comes first: an answer

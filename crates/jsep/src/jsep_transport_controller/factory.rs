@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use peerstack_dtls::{DtlsFingerprint, DtlsTransportInternal};
-use peerstack_p2p::{IceRole, IceTransportStats};
+use peerstack_p2p::{IceParameters, IceRole, IceTransportStats};
 
 /// What a transport is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,13 @@ pub trait JsepTransportFactory {
     /// A new transport that gathers nothing yet. The controller sets ICE role and tie-breaker again, so a
     /// factory may leave them alone.
     fn create_dtls_transport(&mut self, now: Instant, options: &CreateTransport<'_>) -> Self::Dtls;
+
+    /// The ICE parameters of transports that gather ahead, in the order in which
+    /// [`create_dtls_transport`](Self::create_dtls_transport) hands them out: what an offer says of sections that are
+    /// new (W3C `iceCandidatePoolSize`).
+    fn pooled_ice_parameters(&self) -> Vec<IceParameters> {
+        Vec::new()
+    }
 
     /// The fingerprints of our certificate, for offers and answers; empty if DTLS is disabled by configuration.
     fn local_fingerprints(&self) -> Vec<DtlsFingerprint>;

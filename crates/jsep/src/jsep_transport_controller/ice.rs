@@ -28,10 +28,11 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             return Err(JsepError::Closed);
         }
         let mut made = BTreeMap::new();
+        let mut pooled = self.factory.pooled_ice_parameters().into_iter();
         let mut shared: Option<String> =
             self.bundles.groups().first().and_then(|g| g.tag()).map(str::to_owned);
         if let Some(tag) = shared.clone() {
-            let description = self.transport_for_offer(&tag, ice_restart);
+            let description = self.transport_for_offer(&tag, ice_restart, &mut pooled);
             made.insert(tag, description);
         }
         for mid in mids {
@@ -42,7 +43,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             };
             let description = match shared.as_ref().and_then(|tag| made.get(tag)).filter(|_| joins) {
                 Some(of_tag) => of_tag.clone(),
-                None => self.transport_for_offer(mid, ice_restart),
+                None => self.transport_for_offer(mid, ice_restart, &mut pooled),
             };
             made.insert(mid.clone(), description);
             if shared.is_none() && self.bundles.policy() == BundlePolicy::MaxBundle {
@@ -82,6 +83,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
                     offer,
                     current,
                     transport.remote_restarts_ice(),
+                    transport.ice().pooled_ice_parameters(),
                     fingerprints,
                     transport.dtls_role(),
                 );
@@ -227,12 +229,21 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         Err(JsepError::UnknownMid { mid: mid.to_owned() })
     }
 
-    fn transport_for_offer(&mut self, mid: &str, ice_restart: bool) -> TransportDescription {
+    fn transport_for_offer(
+        &mut self,
+        mid: &str,
+        ice_restart: bool,
+        pooled: &mut impl Iterator<Item = IceParameters>,
+    ) -> TransportDescription {
         let fingerprints = self.factory.local_fingerprints();
         let transport = self.transports.by_mid(mid);
         let restart = ice_restart || transport.is_some_and(JsepTransport::needs_ice_restart);
         let current = transport.and_then(JsepTransport::local_description);
-        let mut made = self.descriptions_factory.create_offer(current, restart, fingerprints);
+        let pooled = match transport {
+            Some(transport) => transport.ice().pooled_ice_parameters(),
+            None => pooled.next(),
+        };
+        let mut made = self.descriptions_factory.create_offer(current, restart, pooled, fingerprints);
         if self.config.rtp_protection == RtpProtection::Sdes {
             made.crypto = self.descriptions_factory.crypto_offer(current);
         }

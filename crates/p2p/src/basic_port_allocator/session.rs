@@ -53,6 +53,8 @@ pub(crate) struct BasicPortAllocatorSession {
     pub(super) filter: CandidateFilter,
     gathers: CandidateFilter,
     pub(super) ports: BTreeMap<PortId, Port>,
+    /// Gone, but for the answer to the release of their allocations.
+    releasing: Vec<TurnPort>,
     pub(super) sequences: Vec<AllocationSequence>,
     port_events: EventSource<PortEvent>,
     port_receiver: EventReceiver<PortEvent>,
@@ -76,6 +78,7 @@ impl BasicPortAllocatorSession {
             filter: config.filter,
             gathers: config.gathers,
             ports: BTreeMap::new(),
+            releasing: Vec::new(),
             sequences: Vec::new(),
             port_receiver: port_events.subscribe(),
             port_events,
@@ -110,6 +113,37 @@ impl BasicPortAllocatorSession {
     pub(crate) fn owns_socket(&self, socket: SocketId) -> bool {
         self.sequences.iter().any(|sequence| sequence.bound.is_some_and(|bound| bound.id == socket))
             || self.ports.values().any(|port| port.owns_socket(socket))
+            || self.releasing.iter().any(|port| port.socket() == Some(socket))
+    }
+
+    /// Whether an allocation is being given back.
+    pub(crate) fn is_releasing(&self) -> bool {
+        !self.releasing.is_empty()
+    }
+
+    /// Lets a port go: its allocation is released, its sockets are those to be closed if nobody else has them.
+    fn release_port(
+        &mut self,
+        now: Instant,
+        mut port: Port,
+        sockets: &mut Vec<SocketId>,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        port.release(now, &mut port_io(io, allocator, &mut self.port_events));
+        sockets.extend(port.sockets());
+        if let Port::Turn(turn) = port
+            && turn.is_releasing()
+        {
+            self.releasing.push(turn);
+        }
+    }
+
+    /// Forgets ports whose release was answered, or waited for long enough, and closes their sockets.
+    fn finish_releases(&mut self, io_requests: &mut VecDeque<IoRequest>) {
+        let done = self.releasing.extract_if(.., |port| !port.is_releasing());
+        let sockets: Vec<SocketId> = done.filter_map(|port| port.socket()).collect();
+        self.close_unused_sockets(sockets, io_requests);
     }
 
     /// Whether gathering has ended for now: it goes on when networks change or fail.
@@ -435,9 +469,9 @@ impl BasicPortAllocatorSession {
             port.base().state == PortState::Pruned && port.base().connections.is_empty()
         };
         let mut sockets: Vec<SocketId> = Vec::new();
-        for (_, mut port) in self.ports.extract_if(.., dead) {
-            port.release(now, &mut port_io(io, allocator, &mut self.port_events));
-            sockets.extend(port.sockets());
+        let dead: Vec<Port> = self.ports.extract_if(.., dead).map(|(_, port)| port).collect();
+        for port in dead {
+            self.release_port(now, port, &mut sockets, allocator, io);
         }
         if self.stopped {
             let bound = self.sequences.iter_mut().filter_map(|sequence| sequence.bound.take());
@@ -464,9 +498,8 @@ impl BasicPortAllocatorSession {
     /// Ends everything: allocations are released, sockets closed (U11).
     pub(crate) fn close(&mut self, now: Instant, allocator: &mut BasicPortAllocator, io: &mut SessionIo<'_>) {
         let mut sockets: Vec<SocketId> = Vec::new();
-        for (_, mut port) in std::mem::take(&mut self.ports) {
-            port.release(now, &mut port_io(io, allocator, &mut self.port_events));
-            sockets.extend(port.sockets());
+        for (_, port) in std::mem::take(&mut self.ports) {
+            self.release_port(now, port, &mut sockets, allocator, io);
         }
         let sequences = std::mem::take(&mut self.sequences);
         sockets.extend(sequences.iter().filter_map(|sequence| sequence.bound).map(|bound| bound.id));
@@ -494,6 +527,15 @@ impl BasicPortAllocatorSession {
                 }
             }
         }
+        for port in &mut self.releasing {
+            if found.is_none() && port.can_handle_incoming_packets_from(meta.socket, meta.remote) {
+                let packet =
+                    port.handle_packet(now, datagram, &mut port_io(io, allocator, &mut self.port_events));
+                // What peers still send is for nobody.
+                found = (packet != TurnPacket::NotMine).then_some((port.base.id, TurnPacket::Consumed));
+            }
+        }
+        self.finish_releases(io.io_requests);
         // Nothing but responses has events.
         if matches!(found, Some((_, TurnPacket::Consumed))) {
             self.process();
@@ -595,7 +637,8 @@ impl BasicPortAllocatorSession {
 
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let sequences = self.sequences.iter().filter_map(AllocationSequence::next_timeout);
-        sequences.chain(self.ports.values().filter_map(Port::next_timeout)).min()
+        let releasing = self.releasing.iter().filter_map(TurnPort::next_timeout);
+        sequences.chain(self.ports.values().filter_map(Port::next_timeout)).chain(releasing).min()
     }
 
     pub(crate) fn handle_timeout(
@@ -609,6 +652,10 @@ impl BasicPortAllocatorSession {
                 port.handle_timeout(now, &mut port_io(io, allocator, &mut self.port_events));
             }
         }
+        for port in &mut self.releasing {
+            port.handle_timeout(now, &mut port_io(io, allocator, &mut self.port_events));
+        }
+        self.finish_releases(io.io_requests);
         self.run(now, allocator, io);
     }
 }

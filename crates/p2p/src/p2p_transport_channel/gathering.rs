@@ -142,7 +142,7 @@ impl P2PTransportChannel {
         };
         self.sessions.retain_mut(|session| {
             session.session.remove_dead_ports(now, &mut self.allocator, &mut io);
-            let keep = index == last || !session.session.is_empty();
+            let keep = index == last || !session.session.is_empty() || session.session.is_releasing();
             index += 1;
             keep
         });

@@ -26,6 +26,8 @@ const MAX_STALE_NONCE_RETRIES: u8 = 3;
 const MAX_SERVERS: usize = 5;
 /// Allocations are refreshed this long before they end, or half-way for short ones (T13).
 const REFRESH_MARGIN: Duration = Duration::from_secs(60);
+/// How long an answer to a release is waited for.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 /// A lifetime beyond this counts as this (T13).
 const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -89,9 +91,15 @@ impl TurnPort {
         match request.kind {
             TurnRequestKind::Allocate => {
                 builder.add_requested_transport(TRANSPORT_UDP);
-                if self.local.is_ipv6() {
+                match self.requested_family {
+                    Some(family) => {
+                        builder.add_requested_address_family(family);
+                    }
                     // Both families where the server has both (RFC 8656 section 7.1); others ignore it.
-                    builder.add_additional_address_family(AddressFamily::Ipv6);
+                    None if self.local.is_ipv6() => {
+                        builder.add_additional_address_family(AddressFamily::Ipv6);
+                    }
+                    None => {}
                 }
             }
             TurnRequestKind::Refresh => {}
@@ -120,7 +128,11 @@ impl TurnPort {
                 );
             }
         };
-        let Ok(stun) = StunRequest::new(message, request) else { return };
+        let Ok(mut stun) = StunRequest::new(message, request) else { return };
+        if request.kind == TurnRequestKind::Release {
+            // The socket waits for it: not long, and an allocation that is not given back ends by itself.
+            stun = stun.once(RELEASE_TIMEOUT);
+        }
         let stun = match self.credentials.key() {
             Some(key) => stun.with_key(key),
             None => stun,
@@ -235,6 +247,13 @@ impl TurnPort {
             }
             error_code::TRY_ALTERNATE if request.kind == TurnRequestKind::Allocate => {
                 self.on_try_alternate(now, message, io);
+            }
+            // Unasked a server relays by IPv4: this one cannot (RFC 8656 section 7.2).
+            error_code::ADDRESS_FAMILY_NOT_SUPPORTED
+                if request.kind == TurnRequestKind::Allocate && self.requested_family.is_none() =>
+            {
+                self.requested_family = Some(AddressFamily::Ipv6);
+                self.send_request(now, TurnRequest::allocate(), io);
             }
             error_code::ALLOCATION_MISMATCH if request.kind == TurnRequestKind::Allocate => {
                 self.on_allocate_mismatch(now, io);

@@ -103,6 +103,8 @@ pub(crate) enum ConnectionCommand {
         ice_servers: Vec<peerstack_p2p::IceServer>,
         ice_transport_policy: IceTransportPolicy,
         restart_ice: bool,
+        /// How many transports are to gather ahead; `None` once a description was set.
+        pool_size: Option<u8>,
     },
     AddRemoteCandidate {
         mid: String,
@@ -157,6 +159,7 @@ pub(super) enum NetworkCommand {
 pub(crate) struct ConnectionConfig {
     pub(crate) ice_servers: Vec<peerstack_p2p::IceServer>,
     pub(crate) ice_transport_policy: IceTransportPolicy,
+    pub(crate) ice_candidate_pool_size: u8,
     pub(crate) bundle_policy: BundlePolicy,
     pub(crate) settings: Settings,
     pub(crate) srtp_backend: SrtpBackendKind,
@@ -178,6 +181,7 @@ impl ConnectionConfig {
         Ok(Self {
             ice_servers: crate::configuration::parse_ice_servers(&configuration.ice_servers)?,
             ice_transport_policy: configuration.ice_transport_policy,
+            ice_candidate_pool_size: configuration.ice_candidate_pool_size,
             bundle_policy: configuration.bundle_policy,
             srtp_backend: settings.srtp_engine.backend()?,
             settings,

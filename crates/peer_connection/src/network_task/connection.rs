@@ -104,6 +104,7 @@ impl Connection {
         controller_config.rtp_protection = config.settings.rtp_protection.to_jsep();
         controller_config.sctp = super::data_channels::sctp_config(&config.settings);
         controller_config.udp_mux = udp_mux;
+        controller_config.ice_lite = config.settings.ice_lite;
         let rtcp = Rtcp::new(config.cname, Arc::clone(&wall_clock), random.fork());
         let mut controller = JsepTransportController::new(factory, &controller_config, random.fork(), "pc");
         let controller_events = controller.subscribe();
@@ -146,8 +147,13 @@ impl Connection {
                 let result = self.controller.rollback_transports(now);
                 let _ = reply.send(result.map(|()| self.transports_view()));
             }
-            ConnectionCommand::SetConfiguration { ice_servers, ice_transport_policy, restart_ice } => {
-                self.set_configuration(ice_servers, ice_transport_policy, restart_ice);
+            ConnectionCommand::SetConfiguration {
+                ice_servers,
+                ice_transport_policy,
+                restart_ice,
+                pool_size,
+            } => {
+                self.set_configuration(now, ice_servers, ice_transport_policy, restart_ice, pool_size);
             }
             ConnectionCommand::AddRemoteCandidate { mid, candidate } => {
                 if let Err(error) = self.controller.add_remote_candidates(now, &mid, vec![*candidate]) {
@@ -206,6 +212,10 @@ impl Connection {
         }
         if local {
             self.controller.maybe_start_gathering(now);
+        }
+        if sdp_type == SdpType::Answer {
+            // No description will ask for the rest (libwebrtc `DiscardCandidatePool`).
+            self.controller.factory_mut().pool.discard(now);
         }
         Ok(())
     }
@@ -283,6 +293,9 @@ impl Connection {
     pub(super) fn receive(&mut self, now: Instant, datagram: &mut [u8], meta: &ReceiveMeta) {
         let track_queue = self.settings.track_queue;
         let mut raw_rtcp = Vec::new();
+        if self.controller.factory_mut().pool.receive(now, datagram, meta) {
+            return;
+        }
         let Self { media, events, .. } = self;
         let mut sink = Sink { media, events, raw_rtcp: &mut raw_rtcp, track_queue };
         self.controller.receive(now, datagram, meta, &mut sink);
@@ -294,16 +307,19 @@ impl Connection {
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let rtcp = self.media.rtcp.next_timeout();
-        self.controller.next_timeout().into_iter().chain(rtcp).min()
+        let pool = self.controller.factory().pool.next_timeout();
+        self.controller.next_timeout().into_iter().chain(rtcp).chain(pool).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.controller.handle_timeout(now);
+        self.controller.factory_mut().pool.handle_timeout(now);
         self.media.rtcp.handle_timeout(now);
     }
 
     /// Drains the layers, then tells handles and the signaling task what they said.
     pub(super) fn process(&mut self, now: Instant) {
+        self.controller.factory_mut().pool.process();
         self.controller.process(now);
         while let Some(event) = self.controller_events.try_next() {
             self.handle_event(event);
@@ -368,6 +384,7 @@ impl Connection {
     /// The networks changed: transports that are there gather on new ones, later ones begin with them.
     pub(super) fn set_networks(&mut self, now: Instant, networks: &[Network]) {
         self.controller.factory_mut().networks = networks.to_vec();
+        self.controller.factory_mut().pool.set_networks(now, networks);
         let ids: Vec<_> = self.controller.transports().map(|(id, _)| id).collect();
         for id in ids {
             if let Some(transport) = self.controller.transport_by_id_mut(id) {
@@ -378,10 +395,12 @@ impl Connection {
 
     pub(super) fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent) {
         self.controller.handle_socket_event(now, event);
+        self.controller.factory_mut().pool.handle_socket_event(now, event);
     }
 
     pub(super) fn handle_resolved(&mut self, now: Instant, id: ResolveId, addresses: &[IpAddr]) {
         self.controller.handle_resolved(now, id, addresses);
+        self.controller.factory_mut().pool.handle_resolved(now, id, addresses);
     }
 
     pub(super) fn handle_send_error(&mut self, now: Instant, socket: SocketId, error: &std::io::Error) {
@@ -392,17 +411,23 @@ impl Connection {
         self.controller.handle_unblocked(now);
     }
 
-    pub(super) fn for_each_transmit_queue(&mut self, visit: impl FnMut(&mut TransmitQueue)) {
+    pub(super) fn for_each_transmit_queue(&mut self, mut visit: impl FnMut(&mut TransmitQueue)) {
+        self.controller.factory_mut().pool.for_each_transmit_queue(&mut visit);
         self.controller.for_each_transmit_queue(visit);
     }
 
     pub(super) fn poll_io_request(&mut self) -> Option<IoRequest> {
-        self.controller.poll_io_request()
+        self.controller.poll_io_request().or_else(|| self.controller.factory_mut().pool.poll_io_request())
+    }
+
+    /// Begins to gather ahead.
+    pub(super) fn set_candidate_pool_size(&mut self, now: Instant, size: u8) {
+        self.controller.factory_mut().set_candidate_pool_size(now, size);
     }
 
     /// Whether, after [`close`](Self::close), all has left that was to be said.
     pub(super) fn is_drained(&mut self) -> bool {
-        self.controller.is_drained()
+        self.controller.is_drained() && self.controller.factory_mut().pool.is_drained()
     }
 
     pub(super) fn close(&mut self, now: Instant) {
@@ -413,5 +438,6 @@ impl Connection {
         self.media.end();
         self.handles.rtcp.close();
         self.controller.close(now);
+        self.controller.factory_mut().pool.discard(now);
     }
 }

@@ -203,7 +203,8 @@ impl NetworkTask {
                     }
                 }
                 let random = self.random.fork();
-                let connection = Connection::new(
+                let pool_size = config.ice_candidate_pool_size;
+                let mut connection = Connection::new(
                     *config,
                     shared,
                     random,
@@ -211,6 +212,10 @@ impl NetworkTask {
                     self.networks.clone(),
                     Arc::clone(&self.wall_clock),
                 );
+                if pool_size > 0 {
+                    connection.set_candidate_pool_size(now, pool_size);
+                    self.touched.insert(id);
+                }
                 self.connections.insert(id, connection);
             }
             NetworkCommand::Connection(id, ConnectionCommand::Close { reply }) => {

@@ -4,19 +4,25 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use peerstack_base::{Network, PortRange, Random, WallClock};
+use peerstack_base::{Network, Random, WallClock};
 use peerstack_dtls::{
     Certificate, DtlsEngineKind, DtlsFingerprint, DtlsTransport, DtlsTransportConfig, DtlsTransportInternal,
 };
 use peerstack_jsep::{CreateTransport, JsepTransportFactory};
 use peerstack_p2p::{
-    CandidateFilter, ContinualGatheringPolicy, IceServer, IceTransportStats, NatOneToOne,
-    P2PTransportChannel, P2PTransportChannelConfig, PortAllocatorConfig, TcpCandidatePolicy,
+    CandidateFilter, CandidatePool, IceMode, IceParameters, IceServer, IceTransport, IceTransportStats,
+    P2PTransportChannel, P2PTransportChannelConfig, PortAllocatorConfig,
 };
 
 use super::commands::ConnectionConfig;
 use super::shared_socket_factory::SharedSocketFactory;
-use crate::configuration::IceTransportPolicy;
+use crate::configuration::{IceTransportPolicy, Settings};
+
+/// Characters of a user fragment and of a password (libwebrtc `ICE_UFRAG_LENGTH`, `ICE_PWD_LENGTH`; T14).
+const UFRAG_LEN: usize = 4;
+const PWD_LEN: usize = 24;
+/// Characters of a user fragment that tells connections of one socket apart.
+const UDP_MUX_UFRAG_LEN: usize = 12;
 
 /// What transports of one connection are made from.
 #[derive(Debug)]
@@ -25,11 +31,9 @@ pub(super) struct TransportFactory {
     pub(super) networks: Vec<Network>,
     servers: Vec<IceServer>,
     relay_only: bool,
-    allow_loopback: bool,
-    ports: Option<PortRange>,
-    tcp_candidates: TcpCandidatePolicy,
-    nat_one_to_one: NatOneToOne,
-    continual_gathering: ContinualGatheringPolicy,
+    settings: Settings,
+    /// Transports that gather ahead.
+    pub(super) pool: CandidatePool,
     engine: DtlsEngineKind,
     has_dtls: bool,
     certificate: Certificate,
@@ -50,11 +54,8 @@ impl TransportFactory {
             networks,
             servers: config.ice_servers.clone(),
             relay_only: config.ice_transport_policy == IceTransportPolicy::Relay,
-            allow_loopback: config.settings.allow_loopback,
-            ports: config.settings.port_range,
-            tcp_candidates: config.settings.tcp_candidates,
-            nat_one_to_one: config.settings.nat_one_to_one.clone(),
-            continual_gathering: config.settings.continual_gathering,
+            settings: config.settings.clone(),
+            pool: CandidatePool::default(),
             engine: config.settings.dtls_engine,
             has_dtls: config.settings.rtp_protection.has_dtls(),
             certificate: config.certificate.clone(),
@@ -65,24 +66,64 @@ impl TransportFactory {
 }
 
 impl TransportFactory {
-    /// Servers and policy of the transports to come.
-    pub(super) fn set_servers(&mut self, servers: Vec<IceServer>, policy: IceTransportPolicy) {
+    /// Servers and policy of the transports to come. Those that gathered ahead by other servers are thrown away.
+    pub(super) fn set_servers(&mut self, now: Instant, servers: Vec<IceServer>, policy: IceTransportPolicy) {
+        if self.servers != servers {
+            self.pool.discard(now);
+        }
         self.servers = servers;
         self.relay_only = policy == IceTransportPolicy::Relay;
     }
 
     /// What the next gathering of a transport goes by.
     pub(super) fn port_allocator_config(&self) -> PortAllocatorConfig {
+        let settings = &self.settings;
         let mut config = PortAllocatorConfig::default();
         config.ice_servers.clone_from(&self.servers);
-        config.port_range = self.ports;
-        config.tcp_candidates = self.tcp_candidates;
-        config.nat_one_to_one.clone_from(&self.nat_one_to_one);
-        config.allow_loopback = self.allow_loopback;
+        config.port_range = settings.port_range;
+        config.tcp_candidates = settings.tcp_candidates;
+        config.nat_one_to_one.clone_from(&settings.nat_one_to_one);
+        config.allow_loopback = settings.allow_loopback;
+        config.network_ignore_mask.clone_from(&settings.network_ignore_mask);
+        config.max_ipv6_networks = settings.max_ipv6_networks;
+        config.adapter_enumeration = settings.adapter_enumeration;
+        config.default_local_candidate = settings.default_local_candidate;
         if self.relay_only {
             config.candidate_filter = CandidateFilter::RELAY;
         }
         config
+    }
+
+    /// Brings the pool of transports that gather ahead to a size (libwebrtc `PortAllocator::SetConfiguration`).
+    pub(super) fn set_candidate_pool_size(&mut self, now: Instant, size: u8) {
+        let ufrag_len = if self.sockets.is_shared() { UDP_MUX_UFRAG_LEN } else { UFRAG_LEN };
+        let mut pool = std::mem::take(&mut self.pool);
+        pool.set_size(now, size.into(), || {
+            let parameters = IceParameters {
+                ufrag: self.random.ice_string(ufrag_len),
+                pwd: self.random.ice_string(PWD_LEN),
+                renomination: false,
+            };
+            (self.new_channel("pool", 1), parameters)
+        });
+        self.pool = pool;
+    }
+
+    fn new_channel(&mut self, name: &str, component: u8) -> P2PTransportChannel {
+        let sockets = Box::new(self.sockets.clone());
+        let mut ice = P2PTransportChannelConfig::new(name, sockets, self.networks.clone());
+        ice.component = component;
+        ice.port_allocator = self.port_allocator_config();
+        if self.settings.ice_lite {
+            ice.ice_mode = IceMode::Lite;
+        }
+        ice.ice_config.continual_gathering_policy = self.settings.continual_gathering;
+        ice.ice_config.enable_goog_ping = self.settings.goog_ping;
+        // What acknowledges the peer's last check says another thing each time, so that no check could be short.
+        ice.ice_config.piggyback_ice_check_acknowledgement &= !self.settings.goog_ping;
+        ice.ice_config.surface_ice_candidates_on_ice_transport_type_changed =
+            self.settings.surface_candidates_on_policy_change;
+        P2PTransportChannel::new(ice, self.random.fork())
     }
 }
 
@@ -90,16 +131,14 @@ impl JsepTransportFactory for TransportFactory {
     type Dtls = DtlsTransport<P2PTransportChannel>;
 
     fn create_dtls_transport(&mut self, _now: Instant, options: &CreateTransport<'_>) -> Self::Dtls {
-        let mut ice = P2PTransportChannelConfig::new(
-            options.name,
-            Box::new(self.sockets.clone()),
-            self.networks.clone(),
-        );
-        ice.component = options.component;
-        ice.role = options.ice_role;
-        ice.port_allocator = self.port_allocator_config();
-        ice.ice_config.continual_gathering_policy = self.continual_gathering;
-        let channel = P2PTransportChannel::new(ice, self.random.fork());
+        // A pooled one gathered under the policy of then, and tells under that of now.
+        let pooled = self.pool.take().map(|mut channel| {
+            channel.set_name(options.name);
+            channel.set_port_allocator_config(self.port_allocator_config());
+            channel
+        });
+        let mut channel = pooled.unwrap_or_else(|| self.new_channel(options.name, options.component));
+        channel.set_ice_role(options.ice_role);
         if !self.has_dtls {
             return DtlsTransport::without_dtls(channel);
         }
@@ -116,6 +155,10 @@ impl JsepTransportFactory for TransportFactory {
 
     fn poll_wake(&self, dtls: &mut Self::Dtls, cx: &mut Context<'_>) -> Poll<()> {
         dtls.poll_wake(cx)
+    }
+
+    fn pooled_ice_parameters(&self) -> Vec<IceParameters> {
+        self.pool.ice_parameters()
     }
 
     fn local_fingerprints(&self) -> Vec<DtlsFingerprint> {

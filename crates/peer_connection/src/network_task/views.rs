@@ -1,5 +1,7 @@
 //! What the network task tells of its transports, for the views the application holds.
 
+use std::time::Instant;
+
 use peerstack_dtls::DtlsTransportInternal;
 use peerstack_jsep::{JsepTransport, TransportId};
 use peerstack_p2p::{IceServer, IceTransport, P2PTransportChannel};
@@ -59,11 +61,16 @@ impl Connection {
     /// Servers and policy for the next gathering of each transport.
     pub(super) fn set_configuration(
         &mut self,
+        now: Instant,
         servers: Vec<IceServer>,
         policy: IceTransportPolicy,
         restart_ice: bool,
+        pool_size: Option<u8>,
     ) {
-        self.controller.factory_mut().set_servers(servers, policy);
+        self.controller.factory_mut().set_servers(now, servers, policy);
+        if let Some(size) = pool_size {
+            self.set_candidate_pool_size(now, size);
+        }
         let config = self.controller.factory().port_allocator_config();
         for (_, transport) in self.controller.kept_transports_mut() {
             let ice: &mut P2PTransportChannel = transport.dtls_mut().ice_mut();

@@ -6,6 +6,7 @@ mod data_channel_ids;
 mod data_channels;
 mod errors;
 mod harness;
+mod ice;
 mod lifetime;
 mod negotiation;
 mod networks;

@@ -69,6 +69,39 @@ fn a_lite_peer_makes_us_controlling() {
     assert_eq!(test.ice("0").remote_ice_mode, IceMode::Lite);
 }
 
+/// I09: lite ourselves we say so and are controlled, whoever offers and whatever we know so far; if the peer is lite too
+/// the first offerer controls.
+#[test]
+fn a_lite_agent_is_controlled_by_a_full_peer() {
+    let new = || {
+        let mut config = JsepTransportControllerConfig::with_bundle_policy(BundlePolicy::Balanced);
+        config.ice_lite = true;
+        Test::with_config(&config, true)
+    };
+    for (peer_is_lite, role) in [(false, IceRole::Controlled), (true, IceRole::Controlling)] {
+        let mut test = new();
+        let offer = test.offer("0:a", &[]);
+        assert_eq!(offer.contents[0].transport.ice_mode, IceMode::Lite);
+        test.set_local(SdpType::Offer, &offer).unwrap();
+        assert_eq!(test.role("0"), IceRole::Controlled);
+        let answer = peer("0:a", &[], ConnectionRole::Active);
+        let answer = if peer_is_lite { lite(answer) } else { answer };
+        test.set_remote(SdpType::Answer, &answer).unwrap();
+        assert_eq!(test.role("0"), role);
+    }
+    for peer_is_lite in [false, true] {
+        let mut test = new();
+        let offer = peer_offer("0:a", &[]);
+        let offer = if peer_is_lite { lite(offer) } else { offer };
+        test.set_remote(SdpType::Offer, &offer).unwrap();
+        assert_eq!(test.role("0"), IceRole::Controlled);
+        let answer = test.answer("0:a", &[]);
+        assert_eq!(answer.contents[0].transport.ice_mode, IceMode::Lite);
+        test.set_local(SdpType::Answer, &answer).unwrap();
+        assert_eq!(test.role("0"), IceRole::Controlled);
+    }
+}
+
 /// A role conflict switches all transports once, however many tell of it in one turn.
 #[test]
 fn a_role_conflict_switches_all() {

@@ -154,6 +154,32 @@ fn a_remote_restart_is_answered_with_a_restart() {
     assert_eq!(test.ice("0").ice_parameters, third.content("0").unwrap().transport.ice);
 }
 
+/// I08: of two sections that are not bundled the peer restarts one: the answer has new parameters for that one alone, and the
+/// other's transport is told nothing.
+#[test]
+fn a_restart_of_one_section_changes_that_alone() {
+    let mut test = Test::new(BundlePolicy::MaxCompat);
+    test.set_remote(SdpType::Offer, &peer_offer("0:a 1:v", &[])).unwrap();
+    let first = test.answer("0:a 1:v", &[]);
+    test.set_local(SdpType::Answer, &first).unwrap();
+    assert_ne!(test.controller.transport_id("0"), test.controller.transport_id("1"));
+    let told = |test: &mut Test, mid| {
+        (test.ice(mid).ice_parameters.clone(), test.ice(mid).remote_ice_parameters.clone())
+    };
+    let before = told(&mut test, "0");
+    let restart = with(peer_offer("0:a 1:v", &[]), "1", |content| {
+        content.transport.ice.as_mut().unwrap().ufrag = "fresh".to_owned();
+    });
+    test.set_remote(SdpType::Offer, &restart).unwrap();
+    let second = test.answer("0:a 1:v", &[]);
+    test.set_local(SdpType::Answer, &second).unwrap();
+    assert_eq!(ufrag(&second, "0"), ufrag(&first, "0"));
+    assert_ne!(ufrag(&second, "1"), ufrag(&first, "1"));
+    assert_eq!(told(&mut test, "0"), before);
+    assert_eq!(test.ice("1").ice_parameters, second.content("1").unwrap().transport.ice);
+    assert_eq!(test.ice("1").remote_ice_parameters.as_ref().unwrap().ufrag, "fresh");
+}
+
 /// J03, I12: with max-bundle, and for what joins an established group, an offer says the same of all.
 #[test]
 fn sections_of_one_transport_say_the_same() {

@@ -144,6 +144,31 @@ fn closing_releases_the_allocation() {
     assert_eq!(pair.lab.open_sockets(), 0);
 }
 
+/// U03, U11: the nonce is stale when the allocation is given back, on close and after a restart: it is given back with the
+/// new one. A server that is gone is waited for for a second.
+#[test]
+fn a_release_with_a_stale_nonce_is_sent_again() {
+    let (mut pair, server) = pair(all, all);
+    server.configure(|config| config.one_time_nonces = true);
+    pair.connect();
+    pair.run_for(ms(1000));
+    assert_eq!(server.allocations().len(), 2);
+    server.expire_nonce();
+    pair.a.channel.close(pair.now);
+    pair.settle();
+    assert!(pair.a.channel.is_releasing());
+    pair.run_for(ms(200));
+    assert_eq!((server.allocations().len(), pair.a.socket_ids().len()), (1, 0));
+    assert!(!pair.a.channel.is_releasing() && pair.a.channel.next_timeout().is_none());
+    server.configure(|config| config.answers = false);
+    pair.b.channel.close(pair.now);
+    pair.run_for(ms(990));
+    assert!(!pair.b.socket_ids().is_empty());
+    pair.run_for(ms(20));
+    assert!(pair.b.socket_ids().is_empty() && !pair.b.channel.is_releasing());
+    assert_eq!(pair.b.channel.next_timeout(), None);
+}
+
 /// U10, T13: allocations, permissions and channels are refreshed for as long as they are used.
 #[test]
 fn everything_is_refreshed_for_an_hour() {
