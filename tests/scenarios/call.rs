@@ -376,7 +376,9 @@ async fn see_events(
         let at = lab.elapsed();
         match event {
             PeerConnectionEvent::ConnectionStateChange(state) => lock(&heard).states.push((at, state)),
-            PeerConnectionEvent::SelectedCandidatePairChange(pair) => lock(&heard).pairs.push((at, *pair)),
+            PeerConnectionEvent::SelectedCandidatePairChange(event) => {
+                lock(&heard).pairs.extend(event.pair.map(|pair| (at, pair)));
+            }
             PeerConnectionEvent::DataChannel(channel) => {
                 channel_task = Some(start(channel));
             }
