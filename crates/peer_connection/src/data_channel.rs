@@ -22,7 +22,7 @@ const MAX_UNREAD: usize = 8 << 20;
 /// Bytes that a waiting message takes beside its own.
 const MESSAGE_OVERHEAD: usize = 256;
 
-/// `RTCDataChannelState`.
+/// `RTCDataChannelState` (webrtc-pc section 6.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum DataChannelState {
     /// Not yet open.
@@ -84,7 +84,7 @@ impl PriorityType {
     }
 }
 
-/// How a channel is made (`RTCDataChannelInit`).
+/// How a channel is made (`RTCDataChannelInit`, webrtc-pc section 6.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataChannelInit {
     /// Whether messages arrive in order. Default: yes.
@@ -142,7 +142,7 @@ impl DataChannelInit {
     }
 }
 
-/// One message.
+/// One message: a string or bytes, as the peer sent it (RFC 8831 section 6.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataChannelMessage {
     /// Text. What a peer sent as text but is no UTF-8 has its bad parts replaced.
@@ -195,7 +195,7 @@ impl From<Vec<u8>> for DataChannelMessage {
     }
 }
 
-/// What happens on a channel.
+/// What happens on a channel: the events of `RTCDataChannel` (webrtc-pc section 6.2), in order, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DataChannelEvent {
@@ -314,7 +314,8 @@ impl DataChannelShared {
     }
 }
 
-/// A data channel. Cheap to clone; when the last clone is dropped the channel is closed.
+/// A data channel (`RTCDataChannel`, webrtc-pc section 6.2). Cheap to clone; when the last clone is dropped the channel
+/// is closed.
 #[derive(Debug, Clone)]
 #[doc(alias = "RTCDataChannel")]
 pub struct DataChannel {

@@ -9,7 +9,7 @@ use peerstack_base::Random;
 use crate::dropping_queue::DroppingQueue;
 use crate::rtp_packet::RtpPacket;
 
-/// What a track carries.
+/// What a track carries: its `kind` (mediacapture-main section 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TrackKind {
     /// Audio.
@@ -28,7 +28,7 @@ impl TrackKind {
     }
 }
 
-/// A track. Cheap to clone; clones are the same track.
+/// A track (`MediaStreamTrack`, mediacapture-main section 4.3). Cheap to clone; clones are the same track.
 #[derive(Debug, Clone)]
 pub struct MediaStreamTrack {
     inner: Arc<Inner>,

@@ -28,7 +28,7 @@ use crate::{
 /// The events of one connection, from the moment it was asked for.
 pub type PeerConnectionEvents = EventReceiver<PeerConnectionEvent>;
 
-/// A WebRTC connection to one peer.
+/// A WebRTC connection to one peer (`RTCPeerConnection`, webrtc-pc section 4.4).
 ///
 /// Cheap to clone; clones are the same connection. It is closed by [`close`](Self::close) or when the last
 /// clone is dropped: either ends its tasks and frees its sockets and memory.

@@ -65,7 +65,7 @@ pub struct IceCandidateErrorEvent {
     pub error_text: String,
 }
 
-/// What a PeerConnection tells.
+/// What a PeerConnection tells: the events of webrtc-pc section 4.4.2 and those of the objects it holds, in order.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum PeerConnectionEvent {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// What kind of error it is, by its W3C name.
+/// What kind of error it is, by its W3C name (WebIDL `DOMException`; webrtc-pc section 11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RtcErrorKind {
@@ -72,7 +72,7 @@ impl RtcErrorDetail {
     }
 }
 
-/// A failed call. It changed nothing.
+/// A failed call (`DOMException`, or `RTCError` of webrtc-pc section 11.1). It changed nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}: {message}", kind.as_str())]
 #[non_exhaustive]
