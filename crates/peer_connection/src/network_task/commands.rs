@@ -86,7 +86,7 @@ pub(crate) enum ConnectionCommand {
         mids: Vec<String>,
         reply: JsepReply<Transports>,
     },
-    /// Puts a description in force; with an answer come the sections in which RTP flows.
+    /// Puts a description in force, and the sections in which RTP flows from then on, if that changes.
     SetDescription {
         local: bool,
         sdp_type: SdpType,
@@ -96,6 +96,8 @@ pub(crate) enum ConnectionCommand {
     },
     /// Back to the transports of the last stable state.
     Rollback {
+        /// The sections of that state.
+        media: Vec<MediaSection>,
         reply: JsepReply<TransportsView>,
     },
     /// Servers and policy for the next gathering; `restart_ice` makes the next offer bring it about.

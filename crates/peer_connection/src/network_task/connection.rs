@@ -143,8 +143,11 @@ impl Connection {
                 self.open_data_channels(now);
                 let _ = reply.send(result.map(|()| self.transports_view()));
             }
-            ConnectionCommand::Rollback { reply } => {
+            ConnectionCommand::Rollback { media, reply } => {
                 let result = self.controller.rollback_transports(now);
+                if result.is_ok() {
+                    self.configure_media(now, media);
+                }
                 let _ = reply.send(result.map(|()| self.transports_view()));
             }
             ConnectionCommand::SetConfiguration {

@@ -245,6 +245,48 @@ pub(super) fn forget_stopped(state: &mut State) {
     });
 }
 
+/// The sections of the last completed exchange.
+pub(super) fn current_sections(state: &State) -> Vec<MediaSection> {
+    match (&state.current_local, &state.current_remote) {
+        (Some(local), Some(remote)) => media_sections(state, &local.parsed, &remote.parsed),
+        _ => Vec::new(),
+    }
+}
+
+/// O28: what an offer of ours would receive is listened to before its answer comes, which media may overtake; what was
+/// agreed before goes on (webrtc-pc section 4.4.1.5, `[[Receptive]]`).
+pub(super) fn receptive_sections(state: &State, offer: &Created) -> Vec<MediaSection> {
+    let mut sections = current_sections(state);
+    for (content, owner) in offer.parsed.contents.iter().zip(&offer.owners) {
+        let SectionOwner::Transceiver(id) = owner else { continue };
+        let media =
+            content.description.as_rtp().filter(|media| !content.rejected && media.direction.receives());
+        let (Some(media), Some(transceiver)) = (media, state.transceiver(*id)) else { continue };
+        if let Some(section) = sections.iter_mut().find(|section| section.id == *id) {
+            section.direction = RtpTransceiverDirection::new(section.direction.sends(), true);
+            section.receive_codecs.clone_from(&media.codecs);
+            section.receive_extensions.clone_from(&media.header_extensions);
+            continue;
+        }
+        sections.push(MediaSection {
+            mid: content.mid.clone(),
+            id: *id,
+            kind: transceiver.kind,
+            direction: RtpTransceiverDirection::Recvonly,
+            receive_codecs: media.codecs.clone(),
+            send_codecs: Vec::new(),
+            reduced_size: false,
+            remote_ssrcs: Vec::new(),
+            receive_extensions: media.header_extensions.clone(),
+            send_extensions: Vec::new(),
+            ssrc: transceiver.ssrc,
+            track: transceiver.receiver_track.clone(),
+            feedback: Arc::clone(&transceiver.feedback),
+        });
+    }
+    sections
+}
+
 /// The sections that both descriptions carry, as the network task needs them.
 pub(super) fn media_sections(
     state: &State,

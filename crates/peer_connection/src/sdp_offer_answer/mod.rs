@@ -138,7 +138,13 @@ impl SdpOfferAnswerHandler {
         let next = signaling_table::after_local(state, sdp_type)
             .ok_or_else(|| wrong_set("local", sdp_type, state))?;
         let created = self.created(&description).await?;
-        let media = media_if_final(&self.shared.lock(), sdp_type, Some(&created.parsed), None);
+        let media = {
+            let state = self.shared.lock();
+            match sdp_type {
+                SdpType::Offer => Some(apply::receptive_sections(&state, &created)),
+                _ => media_if_final(&state, sdp_type, Some(&created.parsed), None),
+            }
+        };
         let view = self.set_on_network(true, sdp_type, &created.parsed, media).await?;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -196,7 +202,9 @@ impl SdpOfferAnswerHandler {
         let media = {
             let state = self.shared.lock();
             remote_checks::complete_and_check(&state, sdp_type, &mut parsed)?;
-            media_if_final(&state, sdp_type, None, Some(&parsed))
+            // A local offer that is taken back is listened to no more.
+            let restored = glare.then(|| apply::current_sections(&state));
+            restored.or_else(|| media_if_final(&state, sdp_type, None, Some(&parsed)))
         };
         // The transports take a local offer back by themselves where the remote one is good.
         let view = self.set_on_network(false, sdp_type, &parsed, media).await?;
@@ -236,7 +244,8 @@ impl SdpOfferAnswerHandler {
         if !signaling_table::may_roll_back(state, side == "local") {
             return Err(wrong_set(side, SdpType::Rollback, state));
         }
-        let view = self.ask(|reply| ConnectionCommand::Rollback { reply }).await?;
+        let media = apply::current_sections(&self.shared.lock());
+        let view = self.ask(|reply| ConnectionCommand::Rollback { media, reply }).await?;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         state.open()?;

@@ -13,6 +13,7 @@ mod networks;
 mod perfect;
 mod protection;
 mod random_negotiation;
+mod receptive;
 mod rtcp;
 mod sdp_corpora;
 mod signaling_states;
