@@ -157,6 +157,27 @@ async fn restarts_and_stun_servers_work_on_a_shared_port() {
     }
 }
 
+/// What is gathered ahead joins under a user fragment of its own and takes the description's when that is made.
+#[tokio::test(start_paused = true)]
+async fn a_pooled_transport_joins_under_the_name_it_is_given() {
+    let lab = Lab::start(58);
+    let (host, factory) = server(&lab);
+    let mut configuration = Configuration::new();
+    configuration.ice_candidate_pool_size = 1;
+    for number in 1..=2 {
+        let pc = factory.create_peer_connection(configuration.clone()).unwrap();
+        pass(ms(500)).await;
+        let (a, mut b) = joined((pc, host.clone()), client(&lab, number));
+        let ours = a.pc.create_data_channel("data", DataChannelInit::default()).unwrap();
+        negotiate(&a, &b).await;
+        let theirs = b.channels.recv().await.unwrap();
+        while ours.next_event().await.unwrap() != DataChannelEvent::Open {}
+        Channels { ours, theirs }.talk(number).await;
+        let pair = a.pc.selected_candidate_pair().await.unwrap().unwrap();
+        assert_eq!(pair.local.address.to_string(), "192.0.2.250:5000");
+    }
+}
+
 /// A peer with a connection of its own sends its checks as if they came from another peer: that one's packets
 /// stay where they belong.
 #[tokio::test(start_paused = true)]
