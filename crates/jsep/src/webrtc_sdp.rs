@@ -23,11 +23,11 @@ use lines::{Document, Line};
 
 pub use serialize::serialize;
 
-/// The longest text [`parse`] looks at, in bytes.
-pub const MAX_SDP_BYTES: usize = 1 << 20;
+/// The longest text [`parse`] looks at, in bytes: less than 1 MiB.
+pub const MAX_SDP_BYTES: usize = (1 << 20) - 1;
 
 /// The most m-sections [`parse`] takes.
-pub const MAX_MEDIA_SECTIONS: usize = 1_000;
+pub const MAX_MEDIA_SECTIONS: usize = 512;
 
 /// How much of an offending line an error repeats, in characters.
 const MAX_QUOTED_CHARS: usize = 160;
