@@ -1,6 +1,7 @@
 //! The command line, read by hand: few flags, and each mistake a sentence.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use peerstack::{DtlsEngineKind, IceServer, NatOneToOne, SrtpEngineKind};
 
@@ -19,6 +20,8 @@ Options:
   --ice-server URL      STUN or TURN server; may be repeated    [none]
   --ice-username NAME   for the TURN servers                    [none]
   --ice-credential PWD  for the TURN servers; pages get it too  [none]
+  --ice-ca FILE         trust the TURN servers (turns:) whose certificates lead to those of
+                        this PEM file                           [the system's]
   --udp-port NUMBER     one UDP port for all peers, 0 for any   [one for each peer]
   --external-ip ADDR    what a 1:1 NAT shows in place of ours;
                         EXTERNAL/LOCAL for one of several       [none]
@@ -56,6 +59,8 @@ pub(crate) struct Args {
     pub(crate) ice_servers: Vec<String>,
     pub(crate) ice_username: String,
     pub(crate) ice_credential: String,
+    /// PEM.
+    pub(crate) ice_ca: Option<PathBuf>,
     pub(crate) relay_only: bool,
     pub(crate) udp_port: Option<u16>,
     pub(crate) external_ips: NatOneToOne,
@@ -73,6 +78,7 @@ impl Default for Args {
             ice_servers: Vec::new(),
             ice_username: String::new(),
             ice_credential: String::new(),
+            ice_ca: None,
             relay_only: false,
             udp_port: None,
             external_ips: NatOneToOne::default(),
@@ -115,8 +121,9 @@ impl Args {
                 self.relay_only = true;
                 return Ok(());
             }
-            "--bind" | "--port" | "--ice-server" | "--ice-username" | "--ice-credential" | "--max-peers"
-            | "--udp-port" | "--external-ip" | "--dtls-engine" | "--srtp-engine" | "--client" => {}
+            "--bind" | "--port" | "--ice-server" | "--ice-username" | "--ice-credential" | "--ice-ca"
+            | "--max-peers" | "--udp-port" | "--external-ip" | "--dtls-engine" | "--srtp-engine"
+            | "--client" => {}
             _ if flag.starts_with('-') => return Err(format!("there is no flag {flag}")),
             _ => return Err(format!("{flag:?} is no flag; flags begin with --")),
         }
@@ -132,6 +139,7 @@ impl Args {
             "--ice-server" => self.ice_servers.push(ice_server(value)?),
             "--ice-username" => self.ice_username = value,
             "--ice-credential" => self.ice_credential = value,
+            "--ice-ca" => self.ice_ca = Some(value.into()),
             "--dtls-engine" => self.dtls_engine = dtls_engine(&value)?,
             "--srtp-engine" => self.srtp_engine = srtp_engine(&value)?,
             _ => return self.set_mode(Mode::Client(value)),
@@ -245,6 +253,7 @@ mod tests {
             ice_servers: vec!["stun:a:1".to_owned(), "turn:b?transport=udp".to_owned()],
             ice_username: "n".to_owned(),
             ice_credential: "p=w".to_owned(),
+            ice_ca: Some("ca.pem".into()),
             relay_only: true,
             udp_port: Some(5_000),
             external_ips: NatOneToOne::default()
@@ -256,12 +265,12 @@ mod tests {
             srtp_engine: SrtpEngineKind::WebrtcSrtp,
         };
         let spaces = "--bind :: --port 0 --ice-server stun:a:1 --ice-server turn:b?transport=udp --max-peers 7 \
-                      --ice-username n --ice-credential p=w --relay-only --udp-port 5000 \
+                      --ice-username n --ice-credential p=w --ice-ca ca.pem --relay-only --udp-port 5000 \
                       --external-ip 203.0.113.1 --external-ip 203.0.113.2/10.0.0.2 \
                       --dtls-engine webrtc-dtls --srtp-engine webrtc-srtp --client http://h/offer?a=b";
         assert_eq!(parse(spaces), Ok(expected.clone()));
         let equals = "--bind=[::] --port=0 --ice-server=stun:a:1 --ice-server=turn:b?transport=udp --max-peers=7 \
-                      --ice-username=n --ice-credential=p=w --relay-only --udp-port=5000 \
+                      --ice-username=n --ice-credential=p=w --ice-ca=ca.pem --relay-only --udp-port=5000 \
                       --external-ip=203.0.113.1 --external-ip=203.0.113.2/10.0.0.2 \
                       --dtls-engine=webrtc-dtls --srtp-engine=webrtc-srtp --client=http://h/offer?a=b";
         assert_eq!(parse(equals), Ok(expected));
@@ -318,7 +327,9 @@ mod tests {
         for flag in ["--bind", "--port", "--ice-server", "--max-peers", "--dtls-engine", "--srtp-engine"] {
             assert!(HELP.contains(flag), "{flag}");
         }
-        for flag in ["--ice-username", "--ice-credential", "--relay-only", "--udp-port", "--external-ip"] {
+        for flag in
+            ["--ice-username", "--ice-credential", "--ice-ca", "--relay-only", "--udp-port", "--external-ip"]
+        {
             assert!(HELP.contains(flag), "{flag}");
         }
         assert!(["--self-test", "--client", "--help"].iter().all(|flag| HELP.contains(flag)));

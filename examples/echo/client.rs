@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use hyper::{Method, Uri};
 use peerstack::base::Random;
 use peerstack::{
-    DataChannel, DataChannelInit, MediaStreamTrack, PeerConnection, PeerConnectionEvent,
-    PeerConnectionEvents, PeerConnectionState, RtpTransceiver, RtpTransceiverDirection, RtpTransceiverInit,
-    SessionDescription, TrackKind,
+    DataChannel, DataChannelInit, IceCandidateErrorEvent, MediaStreamTrack, PeerConnection,
+    PeerConnectionEvent, PeerConnectionEvents, PeerConnectionState, RtpTransceiver, RtpTransceiverDirection,
+    RtpTransceiverInit, SessionDescription, TrackKind,
 };
+
+use tokio::time::timeout;
 
 use crate::args::Args;
 use crate::client_data::{self, DataReport};
 use crate::client_rtp::{self, RtpReport};
 use crate::echo_peer::gathered;
-use crate::hub::configuration;
+use crate::hub::{configuration, dependencies};
 use crate::server::Description;
 use crate::{http_client, stats, wrong_use};
 
@@ -85,7 +87,8 @@ fn is_local(uri: &Uri) -> bool {
 
 /// Connects, exercises, measures, closes. Fails unless a random string came back.
 pub(crate) async fn exercise(uri: &Uri, args: &Args, exercise: Exercise) -> Result<Report, String> {
-    let pc = PeerConnection::new(configuration(args)).map_err(|error| format!("no connection: {error}"))?;
+    let pc = PeerConnection::with_dependencies(configuration(args), dependencies(args)?);
+    let pc = pc.map_err(|error| format!("no connection: {error}"))?;
     let result = Client::new(&pc, exercise)?.run(uri).await;
     pc.close();
     pc.closed().await;
@@ -151,13 +154,17 @@ impl<'a> Client<'a> {
     }
 
     /// Exchanges offer and answer. Gives the server's name for us, if it is a peerstack.
-    async fn negotiate(&self, uri: &Uri) -> Result<Option<String>, String> {
+    async fn negotiate(&mut self, uri: &Uri) -> Result<Option<String>, String> {
         let offer = self.pc.create_offer(Default::default()).await;
         let offer = offer.map_err(|error| format!("no offer could be made: {error}"))?;
         let set = self.pc.set_local_description(offer).await;
         set.map_err(|error| format!("the offer could not be set: {error}"))?;
         gathered(self.pc, GATHERING).await;
         let offer = self.pc.local_description().ok_or("the offer is gone")?;
+        if !offer.sdp.contains("a=candidate:") {
+            // With `--relay-only` it is the servers' fault.
+            return Err(format!("there is no candidate to connect from{}", self.ice_server_errors().await));
+        }
         let body = Description { kind: "offer".to_owned(), sdp: offer.sdp };
         let body = serde_json::to_string(&body).map_err(|error| format!("the offer is no JSON: {error}"))?;
         let response = http_client::request(Method::POST, uri, Some(body)).await?;
@@ -176,21 +183,33 @@ impl<'a> Client<'a> {
         Ok(response.peer_id)
     }
 
+    /// What ICE servers had to say so far.
+    async fn ice_server_errors(&mut self) -> String {
+        let mut text = String::new();
+        while let Ok(Some(event)) = timeout(Duration::ZERO, self.events.next()).await {
+            if let PeerConnectionEvent::IceCandidateError(error) = event {
+                text.push_str(&said(&error));
+            }
+        }
+        text
+    }
+
     /// Waits for the data channel, and gives up at once when the connection fails.
     async fn connected(&mut self) -> Result<(), String> {
         let (channel, events) = (&self.channel, &mut self.events);
-        let mut dtls_error = None;
+        let (mut dtls_error, mut servers) = (None, String::new());
         let failed = async {
             while let Some(event) = events.next().await {
                 match event {
                     PeerConnectionEvent::DtlsHandshakeError(error) => dtls_error = Some(error),
+                    PeerConnectionEvent::IceCandidateError(error) => servers.push_str(&said(&error)),
                     PeerConnectionEvent::ConnectionStateChange(PeerConnectionState::Failed) => break,
                     _ => {}
                 }
             }
             match dtls_error {
                 Some(error) => format!("the DTLS handshake failed: {error}"),
-                None => "ICE failed: no pair of candidates gets through".to_owned(),
+                None => format!("ICE failed: no pair of candidates gets through{servers}"),
             }
         };
         tokio::select! {
@@ -210,6 +229,11 @@ impl<'a> Client<'a> {
         }
         total
     }
+}
+
+/// An error of an ICE server as a part of a sentence.
+fn said(error: &IceCandidateErrorEvent) -> String {
+    format!("; {}: {} ({})", error.url, error.error_text, error.error_code)
 }
 
 /// Prints the table.

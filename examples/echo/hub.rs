@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use peerstack::base::Random;
+use peerstack::io::BasicPacketSocketFactory;
 use peerstack::{
     Configuration, IceCandidateInit, IceServer, IceTransportPolicy, PeerConnectionDependencies,
-    PeerConnectionFactory, RtcError, SessionDescription, Settings, UdpMux,
+    PeerConnectionFactory, SessionDescription, Settings, UdpMux,
 };
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -68,11 +69,13 @@ struct State {
 
 impl Hub {
     /// An empty table. Finds out now whether the engines are built in and the servers' URLs parse.
-    pub(crate) fn new(args: Args) -> Result<Self, RtcError> {
-        let mut dependencies = PeerConnectionDependencies::default();
+    pub(crate) fn new(args: Args) -> Result<Self, String> {
+        let mut dependencies = dependencies(&args)?;
         dependencies.udp_mux = args.udp_port.map(UdpMux::new);
-        let factory = PeerConnectionFactory::with_dependencies(dependencies)?;
-        factory.create_peer_connection(configuration(&args))?.close();
+        let factory =
+            PeerConnectionFactory::with_dependencies(dependencies).map_err(|error| error.to_string())?;
+        let first = factory.create_peer_connection(configuration(&args));
+        first.map_err(|error| error.to_string())?.close();
         let places = Arc::new(Semaphore::new(args.max_peers));
         let state = State { peers: BTreeMap::new(), ended: VecDeque::new(), random: Random::from_system() };
         Ok(Self { factory, args, idle: IDLE, places, state: Mutex::new(state) })
@@ -240,6 +243,18 @@ pub(crate) fn configuration(args: &Args) -> Configuration {
     configuration
 }
 
+/// The world of each connection here: the system's, but for the authorities that are trusted.
+pub(crate) fn dependencies(args: &Args) -> Result<PeerConnectionDependencies, String> {
+    let mut dependencies = PeerConnectionDependencies::default();
+    if let Some(path) = &args.ice_ca {
+        let factory = std::fs::read(path)
+            .and_then(|pem| BasicPacketSocketFactory::new().with_root_certificates_pem(&pem))
+            .map_err(|error| format!("--ice-ca {}: {error}", path.display()))?;
+        dependencies.packet_socket_factory = Box::new(factory);
+    }
+    Ok(dependencies)
+}
+
 /// A server as the page's RTCPeerConnection takes it: credentials with TURN only.
 fn for_page(server: IceServer) -> Value {
     if server.username.is_empty() {
@@ -279,6 +294,8 @@ mod tests {
     #[tokio::test]
     async fn an_engine_that_is_not_there_or_a_wrong_server_shows_at_once() {
         let args = Args { ice_servers: vec!["stun:".to_owned()], ..Args::default() };
-        assert!(Hub::new(args).unwrap_err().to_string().contains("host is missing"));
+        assert!(Hub::new(args).unwrap_err().contains("host is missing"));
+        let args = Args { ice_ca: Some("/no/such/file".into()), ..Args::default() };
+        assert!(Hub::new(args).unwrap_err().contains("--ice-ca /no/such/file: "));
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use peerstack::base::{DnsResolver, PacketSocketFactory, Random, ResolveFuture};
 use peerstack::io::BasicPacketSocketFactory;
 use peerstack::{
-    Configuration, DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, IceServer,
-    IceTransportPolicy, MediaStreamTrack, PeerConnection, PeerConnectionDependencies, RtpSender, StatsReport,
-    TrackKind,
+    CandidateStats, Configuration, DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage,
+    IceServer, IceTransportPolicy, MediaStreamTrack, PeerConnection, PeerConnectionDependencies, RtpSender,
+    StatsReport, TrackKind,
 };
 
-use crate::lab::PUBLIC;
+use crate::lab::{Link, PUBLIC};
 use crate::namespace::{Namespace, NamespaceRuntime};
 use crate::support::{self, Peer, Seen, Signaling, ms};
 use crate::turn_server::{NAME, PASSWORD, PORT, TLS_PORT, USER};
@@ -184,11 +184,43 @@ impl Call {
         }
     }
 
+    /// Waits until one side has a working pair of each of these links.
+    pub(crate) async fn pairs_of(&self, number: usize, links: &[Link]) {
+        loop {
+            let report = self.pcs[number].stats().await.unwrap();
+            let has_pair = |link: &Link| {
+                let mut working = report.candidate_pairs.iter().filter(|pair| pair.state == "succeeded");
+                working.any(|pair| {
+                    let mut local = report.local_candidates.iter();
+                    local.any(|local| local.id == pair.local_candidate_id && link.owns(&base_of(local)))
+                })
+            };
+            if links.iter().all(has_pair) {
+                return;
+            }
+            tokio::time::sleep(ms(20)).await;
+        }
+    }
+
+    /// The address that one side's selected pair is based on, and its user fragment.
+    pub(crate) async fn address_of(&self, number: usize) -> (String, String) {
+        let report = self.pcs[number].stats().await.unwrap();
+        let transport = report.transports.first().unwrap();
+        let pair = transport.selected_candidate_pair.as_ref();
+        let base = pair.map_or(String::new(), |pair| base_of(&pair.local));
+        (base, transport.ice_local_username_fragment.clone().unwrap())
+    }
+
     /// Closes both.
     pub(crate) async fn close(self) {
         self.pcs.iter().for_each(PeerConnection::close);
         tokio::join!(self.pcs[0].closed(), self.pcs[1].closed());
     }
+}
+
+/// The address behind a candidate: the host's, of a relay's the router's.
+fn base_of(candidate: &CandidateStats) -> String {
+    candidate.related_address.clone().unwrap_or_else(|| candidate.address.clone())
 }
 
 async fn packets_arrive(pc: &PeerConnection) {

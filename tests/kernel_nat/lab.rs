@@ -8,8 +8,6 @@
 //!        alice eth0           bob eth0           alice eth1, in some tests
 //! ```
 
-use std::net::IpAddr;
-
 use crate::namespace::Namespace;
 
 /// Where the servers are.
@@ -120,7 +118,7 @@ impl Lab {
             "addr add {address}/24 dev {name}\nrule add from {address} lookup {table}",
             table = 100 + number
         ));
-        Link { name, number, address: address.parse().unwrap() }
+        Link { name, number }
     }
 }
 
@@ -129,7 +127,6 @@ impl Lab {
 pub(crate) struct Link {
     name: &'static str,
     number: usize,
-    pub(crate) address: IpAddr,
 }
 
 impl Link {
@@ -142,6 +139,11 @@ impl Link {
              route add default via 10.0.{number}.1 dev {name} table {metric}",
             metric = 100 + number
         ));
+    }
+
+    /// Whether an address is this link's, or its router's public one.
+    pub(crate) fn owns(&self, address: &str) -> bool {
+        address == format!("10.0.{}.2", self.number) || address == format!("203.0.113.{}", 10 + self.number)
     }
 
     /// Disconnects it.

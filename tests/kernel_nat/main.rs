@@ -5,11 +5,13 @@
 //! `cargo xtask test --only namespaces` runs it.
 
 #![cfg(target_os = "linux")]
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails")]
 #![expect(clippy::disallowed_methods, reason = "real sockets in real time")]
 
 mod call;
+mod echo;
 mod lab;
+mod moving;
 mod namespace;
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,12 +23,17 @@ use lab::Nat::{Cone, NoUdp, Symmetric, SymmetricNoUdp};
 use lab::{Lab, Nat, PUBLIC};
 use turn_server::{Certificates, TurnServer};
 
+/// What `RUST_LOG` asks for.
+fn init_log() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    // Once a process.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
 /// Two hosts behind NATs, with these ways to the server, connect by one of the expected pairs. Local candidates:
 /// s server-reflexive, p peer-reflexive, r relay.
 async fn connect(name: &str, nats: [Nat; 2], turn: &[Turn], relay_only: bool, expected: &[&str]) {
-    let filter = tracing_subscriber::EnvFilter::from_default_env();
-    // What RUST_LOG asks for, of the first test that runs.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    init_log();
     let mut lab = Lab::new();
     let certificates = Certificates::new();
     let server = TurnServer::start(&lab.internet, PUBLIC, &certificates);

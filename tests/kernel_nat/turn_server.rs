@@ -34,12 +34,17 @@ pub(crate) struct Certificates {
 impl Certificates {
     /// New ones, the server's for [`NAME`].
     pub(crate) fn new() -> Self {
+        Self::for_name(NAME)
+    }
+
+    /// New ones, the server's for a name.
+    pub(crate) fn for_name(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "an authority of a test");
+        params.distinguished_name.push(DnType::CommonName, format!("the authority of {name}"));
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
         let server = params.signed_by(&key, &root).unwrap();
         Self {
             root: root.der().to_vec(),

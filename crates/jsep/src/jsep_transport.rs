@@ -369,6 +369,13 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         self.receive_data(now);
     }
 
+    /// Packets pass again after an outage.
+    pub(crate) fn path_restored(&mut self, now: Instant) {
+        if let Some(sctp) = &mut self.sctp {
+            sctp.transport.path_restored(now);
+        }
+    }
+
     /// Lets SCTP write out what is due, or what DTLS has room for again if `something_changed` below.
     pub(crate) fn flush(&mut self, now: Instant, something_changed: bool) {
         let Some(sctp) = &mut self.sctp else { return };

@@ -94,6 +94,8 @@ impl BasicIceController {
         view.state == IceTransportState::Completed
             && self.selected != Some(connection.id())
             && connection.active()
+            // What is being made to work again is no reserve yet.
+            && connection.write_state() != WriteState::WriteInit
     }
 
     fn pingable(&self, view: &IceControllerView<'_>, connection: &Connection) -> bool {
@@ -436,8 +438,11 @@ impl IceController for BasicIceController {
                 best.is_some_and(|best| {
                     // What a restart brings is not pruned in favour of what it replaces: the peer's checks may
                     // come, and look like less than they are, before its answer (C23, RFC 8445 section 9).
+                    // Nor, on the controlled side, what the peer has chosen since.
                     best.id() != connection.id()
                         && !best.weak()
+                        && (view.role == IceRole::Controlling
+                            || connection.last_nomination_received() <= best.last_nomination_received())
                         && connection.generations() <= best.generations()
                         && self.compare_candidates(view.role, best, connection) != Ordering::Less
                 })

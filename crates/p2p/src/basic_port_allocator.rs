@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use peerstack_base::{AdapterType, Network, PacketSocketFactory};
 use peerstack_stun::{Scheme, ServerUrl};
 
+pub(crate) use self::regathering::is_same;
 pub(crate) use self::session::{BasicPortAllocatorSession, SessionConfig, SessionIo};
 use crate::port::PortId;
 use crate::port_allocator::PortAllocatorConfig;

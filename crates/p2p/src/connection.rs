@@ -90,6 +90,8 @@ pub struct Connection {
     /// Its port or its remote candidate belongs to an earlier generation or a network that is gone.
     pub(crate) port_pruned: bool,
     pub(crate) connected: bool,
+    /// Its network is not there now: nothing can be sent.
+    network_gone: bool,
     write_state: WriteState,
     state: IceCandidatePairState,
     receiving: bool,
@@ -99,6 +101,7 @@ pub struct Connection {
     nomination: u32,
     acked_nomination: u32,
     remote_nomination: u32,
+    last_nomination_received: Option<Instant>,
     time_created: Instant,
     num_pings_sent: u32,
     last_ping_sent: Option<Instant>,
@@ -158,6 +161,7 @@ impl Connection {
             any_network: new.any_network,
             port_pruned: false,
             connected: true,
+            network_gone: false,
             write_state: WriteState::WriteInit,
             state: IceCandidatePairState::Waiting,
             receiving: false,
@@ -167,6 +171,7 @@ impl Connection {
             nomination: 0,
             acked_nomination: 0,
             remote_nomination: 0,
+            last_nomination_received: None,
             time_created: now,
             num_pings_sent: 0,
             last_ping_sent: None,
@@ -223,9 +228,17 @@ impl Connection {
         self.receiving_unchanged_since
     }
 
-    /// Whether the transport below is connected: always so with UDP.
+    /// Whether the transport below is connected: always so with UDP while its network is there.
     pub fn connected(&self) -> bool {
-        self.connected
+        self.connected && !self.network_gone
+    }
+
+    /// Its network went, or came back.
+    pub(crate) fn set_network_gone(&mut self, gone: bool, events: &mut EventSource<ConnectionEvent>) {
+        if self.network_gone != gone {
+            self.network_gone = gone;
+            events.emit(ConnectionEvent::StateChange(self.id));
+        }
     }
 
     /// The way packets take changed, or the stream they take is connected, or not any more.
@@ -240,6 +253,11 @@ impl Connection {
             self.connected = connected;
             events.emit(ConnectionEvent::StateChange(self.id));
         }
+    }
+
+    /// When the controlling side last said that it chose this pair.
+    pub(crate) fn last_nomination_received(&self) -> Option<Instant> {
+        self.last_nomination_received
     }
 
     /// The opposite of strong, which is writable, receiving and connected.
@@ -458,6 +476,15 @@ impl Connection {
         }
         if role == IceRole::Controlled {
             let nomination = message.nomination().unwrap_or(u32::from(message.use_candidate()));
+            if nomination > 0 {
+                self.last_nomination_received = Some(now);
+                if self.pruned && self.state != IceCandidatePairState::Failed {
+                    // What we gave up the peer has chosen: it is checked again (RFC 8445 section 7.3.1.4), so that its
+                    // data can be followed.
+                    self.pruned = false;
+                    self.set_write_state(WriteState::WriteInit, events);
+                }
+            }
             if nomination > self.remote_nomination {
                 self.remote_nomination = nomination;
                 events.emit(ConnectionEvent::Nominated(self.id));

@@ -264,6 +264,7 @@ impl P2PTransportChannel {
             random: &mut self.random,
         };
         last.session.on_networks_changed(now, &mut self.allocator, &mut io);
+        self.update_networks_of_connections();
         self.process(now);
     }
 

@@ -1,6 +1,7 @@
 //! What a PeerConnection is made from (webrtc-pc section 4.2).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use peerstack_base::AdapterType;
 use peerstack_base::{
@@ -243,6 +244,9 @@ pub struct Settings {
     /// comes later, and back, without an ICE restart. Gathering is then never complete (libwebrtc has the same
     /// setting, off by default).
     pub continual_gathering: ContinualGatheringPolicy,
+    /// A pair on which nothing was received for this long gives way to one that receives (libwebrtc's
+    /// `ice_connection_receiving_timeout`); 2.5 s if `None`.
+    pub ice_receiving_timeout: Option<Duration>,
     /// Kinds of adapters that are not gathered on.
     pub network_ignore_mask: Vec<AdapterType>,
     /// IPv6 networks that are gathered on at most.
@@ -281,6 +285,7 @@ impl Default for Settings {
             tcp_candidates: TcpCandidatePolicy::default(),
             nat_one_to_one: NatOneToOne::default(),
             continual_gathering: ContinualGatheringPolicy::default(),
+            ice_receiving_timeout: None,
             network_ignore_mask: Vec::new(),
             max_ipv6_networks: DEFAULT_MAX_IPV6_NETWORKS,
             adapter_enumeration: true,

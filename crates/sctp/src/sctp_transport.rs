@@ -329,6 +329,14 @@ impl<A: SctpAssociation> SctpTransport<A> {
         }
     }
 
+    /// The transport below goes another way after a time in which nothing came through: what was lost is sent again at
+    /// the next [`flush`](Self::flush), not when its timer, doubled with each loss, is due.
+    pub fn path_restored(&mut self, now: Instant) {
+        if let Some(association) = &mut self.association {
+            association.path_restored(now);
+        }
+    }
+
     /// Writes out what is due. A packet for which there is no room waits for the next call.
     pub fn flush<D: DtlsTransportInternal>(&mut self, now: Instant, dtls: &mut D) {
         self.flush_wanted = None;

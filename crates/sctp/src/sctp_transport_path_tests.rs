@@ -187,6 +187,20 @@ fn an_outage_is_over_when_it_is_over() {
     assert!(pair.run_until(ms(5000), |pair| !pair.peers[1].events.is_empty()));
 }
 
+/// K09: another path carries at once what the old one lost, whatever its timer says.
+#[test]
+fn another_path_is_used_at_once() {
+    let mut pair = Pair::connected();
+    let (a, _) = pair.channel(DataChannelInit::labelled("path"));
+    pair.filter = Some(Box::new(|_, _| false));
+    pair.peers[0].sctp.send(pair.now, a, MessageKind::Binary, payload(100, 0)).unwrap();
+    pair.run_for(ms(10_000));
+    pair.filter = None;
+    let now = pair.now;
+    pair.peers[0].sctp.path_restored(now);
+    assert!(pair.run_until(ms(100), |pair| !pair.peers[1].events.is_empty()));
+}
+
 /// K10, K22: an unreliable channel gives up what the outage took, the reliable one beside it does not; the
 /// fragments of a message are given up together.
 #[test]

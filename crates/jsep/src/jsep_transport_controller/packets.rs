@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use peerstack_base::{
     IoRequest, PacketOptions, ReceiveMeta, ResolveId, SendError, SocketEvent, SocketId, TransmitQueue,
@@ -23,6 +23,9 @@ use crate::{JsepTransport, TransportId};
 
 /// Rounds of one `process`: each layer reacts to the others within a few, so more would be a loop of theirs.
 const MAX_ROUNDS: usize = 16;
+
+/// Nothing came in for this long before the pair changed: what was sent meanwhile is lost, rather than on its way.
+const OUTAGE: Duration = Duration::from_millis(200);
 
 /// Who takes the packets of one datagram. Called within [`JsepTransportController::receive`], so the packet lies
 /// where it was received.
@@ -261,7 +264,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         while let Some(event) = self.transports.get_mut(id).and_then(|t| t.ice_events.try_next()) {
             changed = true;
             round.role_conflict |= event == IceTransportEvent::RoleConflict;
-            self.on_ice_event(id, event);
+            self.on_ice_event(now, id, event);
         }
         while let Some(event) = self.transports.get_mut(id).and_then(|t| t.dtls_events.try_next()) {
             changed = true;
@@ -281,12 +284,16 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         round.busy |= changed;
     }
 
-    fn on_ice_event(&mut self, id: TransportId, event: IceTransportEvent) {
+    fn on_ice_event(&mut self, now: Instant, id: TransportId, event: IceTransportEvent) {
         let place = self.place_of(id);
         let in_use = place.is_some();
         let Some((mid, mline_index)) = place.or_else(|| self.former_place_of(id)) else { return };
         match event {
             IceTransportEvent::SelectedCandidatePairChange(change) => {
+                let silent = change.pair.is_some() && change.estimated_disconnected_time >= OUTAGE;
+                if silent && let Some(transport) = self.transports.get_mut(id) {
+                    transport.path_restored(now);
+                }
                 self.events.emit(Event::CandidatePairChange { mid, transport: id, change: Box::new(change) });
             }
             IceTransportEvent::StateChange(state) => {

@@ -8,10 +8,12 @@ use peerstack_base::{Network, SocketId};
 
 use super::candidate_filter::{is_signalable, sanitize_related_address};
 use super::{BasicPortAllocator, BasicPortAllocatorSession, SessionIo};
-use crate::port::{PortId, PortState};
+use crate::connection::ConnectionId;
+use crate::port::{Port, PortId, PortState};
 use crate::{Candidate, CandidateType, PortAllocatorSessionEvent};
 
-fn is_same(a: &Network, b: &Network) -> bool {
+/// One network as of two lists.
+pub(crate) fn is_same(a: &Network, b: &Network) -> bool {
     a.name == b.name && a.best_ip() == b.best_ip()
 }
 
@@ -34,6 +36,12 @@ impl BasicPortAllocatorSession {
             self.do_allocate(now, allocator, io);
             self.run(now, allocator, io);
         }
+    }
+
+    /// Its connections, each with the network of its port.
+    pub(crate) fn networks_of_connections(&self) -> impl Iterator<Item = (ConnectionId, &Network)> {
+        let bases = self.ports.values().map(Port::base);
+        bases.flat_map(|base| base.connections.values().map(|id| (*id, &base.network)))
     }
 
     /// Gathers anew on networks that carry no connection, although they are there (T12).

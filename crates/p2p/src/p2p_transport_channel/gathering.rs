@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{P2PTransportChannel, Session};
-use crate::basic_port_allocator::{BasicPortAllocatorSession, SessionConfig, SessionIo};
+use crate::basic_port_allocator::{BasicPortAllocatorSession, SessionConfig, SessionIo, is_same};
 use crate::connection::ConnectionId;
 use crate::port::PortId;
 use crate::{
@@ -202,6 +202,20 @@ impl P2PTransportChannel {
                 let id = self.connection_of(port, remote);
                 if let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) {
                     connection.fail_and_prune(&mut self.connection_events);
+                }
+            }
+        }
+    }
+
+    /// Pairs whose network is gone are not connected: one that works takes over at once, instead of when the loss
+    /// shows by silence (S11).
+    pub(super) fn update_networks_of_connections(&mut self) {
+        let usable = self.allocator.usable_networks();
+        for session in &self.sessions {
+            for (id, network) in session.session.networks_of_connections() {
+                let gone = !usable.iter().any(|usable| is_same(usable, network));
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.set_network_gone(gone, &mut self.connection_events);
                 }
             }
         }

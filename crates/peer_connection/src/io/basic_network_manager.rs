@@ -1,5 +1,5 @@
-//! Lists the system's interfaces as networks, and looks every two seconds whether they changed. Answers to
-//! libwebrtc's `BasicNetworkManager` (`rtc_base/network.cc`); owned by the network task.
+//! Lists the system's interfaces as networks, and looks whether they changed when the system says so, and every two
+//! seconds. Answers to libwebrtc's `BasicNetworkManager` (`rtc_base/network.cc`); owned by the network task.
 
 use std::io;
 use std::net::IpAddr;
@@ -10,8 +10,10 @@ use if_addrs::{IfAddr, Interface};
 use peerstack_base::{AdapterType, Network, NetworkManager};
 use tokio::time::{Interval, MissedTickBehavior};
 
-/// How often the list is compared (libwebrtc `kNetworksUpdateIntervalMs`). Systems that tell of changes do so by
-/// ways of their own each; libwebrtc looks as well.
+use super::network_monitor::NetworkMonitor;
+
+/// How often the list is compared (libwebrtc `kNetworksUpdateIntervalMs`), also where the system tells of changes, as
+/// libwebrtc does.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The first preference, which the best network gets; the next ones get one less each (libwebrtc
@@ -25,8 +27,55 @@ pub struct BasicNetworkManager {
     seen: Vec<(String, u8, IpAddr)>,
     /// As of the last reading.
     networks: Vec<Network>,
+    watch: Watch,
+}
+
+/// How changes come to be known.
+#[derive(Debug)]
+enum Watch {
+    /// Nobody has asked for changes.
+    NotYet {
+        /// Whether to ask the system.
+        by_system: bool,
+    },
     /// Made when changes are first asked for, within a runtime.
-    interval: Option<Interval>,
+    Running { interval: Interval, monitor: Option<NetworkMonitor> },
+}
+
+impl Watch {
+    fn start(by_system: bool) -> Self {
+        let mut interval = tokio::time::interval(UPDATE_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is now: something may have changed since the list was read.
+        let monitor = match by_system.then(NetworkMonitor::new) {
+            Some(Ok(monitor)) => Some(monitor),
+            Some(Err(error)) => {
+                tracing::debug!(target: "peerstack::network", %error, "the system does not tell of changes");
+                None
+            }
+            None => None,
+        };
+        Self::Running { interval, monitor }
+    }
+
+    /// Whether it is time to look.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Self::NotYet { by_system } = *self {
+            *self = Self::start(by_system);
+        }
+        let Self::Running { interval, monitor } = self else { return false };
+        let told = match monitor.as_mut().map(|monitor| monitor.poll_changed(cx)) {
+            Some(Poll::Ready(Ok(()))) => true,
+            Some(Poll::Ready(Err(error))) => {
+                tracing::debug!(target: "peerstack::network", %error, "the system tells of no more changes");
+                *monitor = None;
+                true
+            }
+            Some(Poll::Pending) | None => false,
+        };
+        // Both are asked, so that both wake.
+        interval.poll_tick(cx).is_ready() || told
+    }
 }
 
 impl std::fmt::Debug for BasicNetworkManager {
@@ -44,11 +93,12 @@ impl Default for BasicNetworkManager {
 impl BasicNetworkManager {
     /// A manager that has seen nothing yet.
     pub fn new() -> Self {
-        Self::with_list(if_addrs::get_if_addrs)
+        Self { watch: Watch::NotYet { by_system: true }, ..Self::with_list(if_addrs::get_if_addrs) }
     }
 
     fn with_list(list: impl Fn() -> io::Result<Vec<Interface>> + Send + 'static) -> Self {
-        Self { list: Box::new(list), seen: Vec::new(), networks: Vec::new(), interval: None }
+        let watch = Watch::NotYet { by_system: false };
+        Self { list: Box::new(list), seen: Vec::new(), networks: Vec::new(), watch }
     }
 
     fn read(&mut self) -> Vec<Network> {
@@ -103,22 +153,12 @@ impl NetworkManager for BasicNetworkManager {
     }
 
     fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.interval.get_or_insert_with(|| {
-            let mut interval = tokio::time::interval(UPDATE_INTERVAL);
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            // The first tick is now.
-            interval.reset();
-            interval
-        });
-        loop {
-            let tick = self.interval.as_mut().map(|interval| interval.poll_tick(cx));
-            if !tick.is_some_and(|tick| tick.is_ready()) {
-                return Poll::Pending;
-            }
+        while self.watch.poll(cx) {
             if self.read() != self.networks {
                 return Poll::Ready(());
             }
         }
+        Poll::Pending
     }
 }
 
@@ -127,7 +167,11 @@ fn rank(network: &Network) -> (u16, bool, u16) {
     (network.cost(), network.best_ip().is_some_and(|ip| ip.is_ipv4()), network.id)
 }
 
+/// A link that is down keeps its addresses: they count when it is up (libwebrtc looks at `IFF_RUNNING` too).
 fn usable(interface: &Interface) -> bool {
+    if !interface.is_oper_up() {
+        return false;
+    }
     match interface.ip() {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_link_local(),
         // Link-local IPv6 needs a scope id, which candidates cannot carry.
@@ -248,6 +292,17 @@ mod tests {
         assert_eq!((networks.len(), networks[0].id, networks[1].id), (2, 1, 2));
         let changed = std::future::poll_fn(|cx| manager.poll_changed(cx));
         assert!(tokio::time::timeout(hour, changed).await.is_err());
+    }
+
+    /// A link that goes down takes its network away, although it keeps its address.
+    #[test]
+    fn a_link_that_is_down_is_no_network() {
+        let mut down = interface("wlan0", [10, 0, 0, 9]);
+        down.oper_status = if_addrs::IfOperStatus::Down;
+        let listed = vec![interface("eth0", [192, 168, 7, 9]), down];
+        let mut manager = BasicNetworkManager::with_list(move || Ok(listed.clone()));
+        let networks = manager.networks();
+        assert_eq!(networks.iter().map(|network| network.name.as_str()).collect::<Vec<_>>(), ["eth0"]);
     }
 
     #[test]

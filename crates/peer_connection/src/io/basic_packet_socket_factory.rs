@@ -12,6 +12,8 @@ use peerstack_base::{
     StreamOptions, Transmit,
 };
 use quinn_udp::{EcnCodepoint, UdpSocketState};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -44,6 +46,22 @@ impl BasicPacketSocketFactory {
     pub fn with_root_certificates(mut self, certificates: Vec<Vec<u8>>) -> io::Result<Self> {
         self.roots = Roots::these(certificates)?;
         Ok(self)
+    }
+
+    /// As [`Self::with_root_certificates`], from the text of a PEM file (RFC 7468).
+    ///
+    /// # Errors
+    /// If there is no certificate in it, or one of them is none.
+    pub fn with_root_certificates_pem(self, pem: &[u8]) -> io::Result<Self> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem)
+            .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+            .collect();
+        let certificates = certificates
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("no PEM: {error}")))?;
+        if certificates.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no certificate in it"));
+        }
+        self.with_root_certificates(certificates)
     }
 
     /// Connections to TURN servers over TCP and TLS go through an HTTP proxy.
@@ -264,6 +282,19 @@ mod tests {
         }
         let expected: Vec<_> = contents.chunks(100).map(<[u8]>::to_vec).collect();
         assert_eq!(received, expected);
+    }
+
+    #[test]
+    fn roots_come_from_pem() {
+        let key = rcgen::generate_simple_self_signed(["turn.example".to_owned()]).unwrap();
+        let (pem, factory) = (key.cert.pem(), BasicPacketSocketFactory::new);
+        assert!(factory().with_root_certificates_pem(format!("a comment\n{pem}{pem}").as_bytes()).is_ok());
+        for bad in ["", "no certificate", &key.signing_key.serialize_pem(), &pem[..pem.len() / 2]] {
+            let error = factory().with_root_certificates_pem(bad.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad}");
+        }
+        let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(factory().with_root_certificates_pem(garbage.as_bytes()).is_err());
     }
 
     #[tokio::test]

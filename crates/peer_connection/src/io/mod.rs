@@ -5,6 +5,7 @@
 mod basic_network_manager;
 mod basic_packet_socket_factory;
 mod mdns_resolver;
+mod network_monitor;
 mod stream_sockets;
 mod system_dns_resolver;
 

@@ -118,6 +118,9 @@ impl TransportFactory {
             ice.ice_mode = IceMode::Lite;
         }
         ice.ice_config.continual_gathering_policy = self.settings.continual_gathering;
+        if let Some(timeout) = self.settings.ice_receiving_timeout {
+            ice.ice_config.receiving_timeout = timeout;
+        }
         ice.ice_config.enable_goog_ping = self.settings.goog_ping;
         // What acknowledges the peer's last check says another thing each time, so that no check could be short.
         ice.ice_config.piggyback_ice_check_acknowledgement &= !self.settings.goog_ping;

@@ -1,6 +1,6 @@
 //! Gathering: candidates, STUN servers, filters, errors, completion.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use peerstack_base::AdapterType;
 use peerstack_netsim::{Host, Lab, LinkConfig, Nat, StunServer, addr, ip};
@@ -323,6 +323,88 @@ fn continual_gathering_follows_the_interfaces() {
     pair.run_for(ms(8000));
     let now = pair.a.channel.selected_candidate_pair().unwrap().local;
     assert_ne!(now.address, first.address);
+    pair.exchange_data();
+}
+
+/// S11: a network that is told to be gone is left as soon as another pair works, not when its loss shows by silence; on
+/// either side.
+#[test]
+fn a_network_that_goes_is_left_at_once() {
+    for controlling in [true, false] {
+        let lab = Lab::new(1, origin());
+        let (one, two) = (lab.host_at("a", &lab.internet(), ip("192.0.2.1")), ip("192.0.2.11"));
+        one.add_interface("eth1", AdapterType::Ethernet, &lab.internet(), &[two]);
+        let other = lab.host_at("b", &lab.internet(), ip("192.0.2.2"));
+        let (a, b) = (Peer::new(one, "a", 1, |_| {}), Peer::new(other, "b", 2, |_| {}));
+        let mut pair = if controlling { Pair::new(lab, a, b) } else { Pair::new(lab, b, a) };
+        pair.connect();
+        // Both pairs work, and are checked often enough to be known to.
+        pair.run_for(ms(3000));
+        let moving = |pair: &mut Pair, act: fn(&mut Peer, Instant, usize)| {
+            let now = pair.now;
+            let peer = if controlling { &mut pair.a } else { &mut pair.b };
+            let ip = peer.channel.selected_candidate_pair().unwrap().local.address.ip().unwrap().ip();
+            act(peer, now, usize::from(ip == self::ip("192.0.2.11")));
+            ip
+        };
+        let before = moving(&mut pair, |peer, now, used| {
+            peer.host.interfaces()[used].set_up(false);
+            let networks = peer.host.network_manager().networks();
+            peer.channel.set_networks(now, networks);
+        });
+        // One check of the other pair, which as a reserve is checked every 25 s and so does not receive.
+        pair.run_for(ms(200));
+        let after = moving(&mut pair, |_, _, _| {});
+        assert_ne!(before, after, "controlling: {controlling}");
+    }
+}
+
+/// S11, S02: the controlled side, which had pruned the pair of its only network that the controlling side turns to,
+/// checks it again and follows the data, instead of waiting for silence on the other.
+#[test]
+fn the_controlled_side_follows_to_a_pair_it_pruned() {
+    let lab = Lab::new(1, origin());
+    let one = lab.host_at("a", &lab.internet(), ip("192.0.2.1"));
+    one.add_interface("eth1", AdapterType::Ethernet, &lab.internet(), &[ip("192.0.2.11")]);
+    let other = lab.host_at("b", &lab.internet(), ip("192.0.2.2"));
+    let mut pair = Pair::new(lab, Peer::new(one, "a", 1, |_| {}), Peer::new(other, "b", 2, |_| {}));
+    pair.connect();
+    pair.exchange_data();
+    pair.run_for(ms(3000));
+    let ip_of =
+        |pair: &Pair| pair.b.channel.selected_candidate_pair().unwrap().remote.address.ip().unwrap().ip();
+    // There and back again.
+    for _ in 0..2 {
+        let before = ip_of(&pair);
+        let used = usize::from(before == ip("192.0.2.11"));
+        for (interface, up) in [(1 - used, true), (used, false)] {
+            pair.a.host.interfaces()[interface].set_up(up);
+        }
+        networks_changed(&mut pair);
+        for _ in 0..10 {
+            let now = pair.now;
+            let _ = pair.a.send(now, &[&[128, 96, 0, 0][..], &[7; 32]].concat());
+            pair.run_for(ms(20));
+        }
+        assert_ne!(ip_of(&pair), before);
+        pair.exchange_data();
+        pair.run_for(ms(3000));
+    }
+}
+
+/// S12: a network that was away for a moment, and no other pair: what is there goes on, although nothing is gathered.
+#[test]
+fn a_network_that_comes_back_carries_on() {
+    let mut pair = Pair::open(1);
+    pair.connect();
+    let before = pair.a.channel.selected_candidate_pair();
+    for up in [false, true] {
+        pair.a.host.interfaces()[0].set_up(up);
+        networks_changed(&mut pair);
+        pair.run_for(ms(4000));
+    }
+    assert!(pair.a.channel.writable());
+    assert_eq!(pair.a.channel.selected_candidate_pair(), before);
     pair.exchange_data();
 }
 
