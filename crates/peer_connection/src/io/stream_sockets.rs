@@ -486,6 +486,40 @@ mod tests {
         }
     }
 
+    /// A server that was given by name: the proxy is asked for that, and looks it up itself; what is no name is not sent.
+    #[tokio::test]
+    async fn a_proxy_is_told_a_name() {
+        for (host, told) in [("turn.example", true), ("a\r\nX: y", false), ("a b", false)] {
+            let listener = TcpListener::bind(loopback(0)).await.unwrap();
+            let proxy = HttpProxy { address: listener.local_addr().unwrap(), authorization: None };
+            let mut target = options(SocketAddr::from(([0, 0, 0, 0], 3478)), None);
+            target.host = Some(host.to_owned());
+            let mut socket =
+                TokioStreamSocket::connect(loopback(0), &target, &Roots::default(), Some(proxy)).unwrap();
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { break };
+                    request.push(byte);
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+                (stream, String::from_utf8(request).unwrap())
+            };
+            let client = async {
+                let connected = poll_fn(|cx| socket.poll_connected(cx)).await;
+                if connected.is_err() {
+                    drop(socket);
+                }
+                connected
+            };
+            let (connected, (_stream, request)) = tokio::join!(client, server);
+            assert_eq!(connected.is_ok(), told, "{host:?}");
+            let expected = "CONNECT turn.example:3478 HTTP/1.1\r\nHost: turn.example:3478\r\n\r\n";
+            assert_eq!(request, if told { expected } else { "" });
+        }
+    }
+
     #[tokio::test]
     async fn a_port_range_is_kept() {
         let taken = TokioStreamListener::bind(loopback(0), None).unwrap();

@@ -1,7 +1,10 @@
 //! Whole transports with TURN servers: gathering, connecting, data, release.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use peerstack_base::{AsyncStreamSocket, AsyncUdpSocket, PacketSocketFactory, PortRange, StreamOptions};
 use peerstack_netsim::{Host, Lab, LinkConfig, Nat, TurnServer, addr, ip};
 use peerstack_stun::{Method, PasswordAlgorithm, error_code};
 
@@ -310,7 +313,7 @@ fn an_allocation_mismatch_takes_another_socket() {
 
     // A transport that went without a word leaves its allocation behind; the next one has its socket's port.
     server.configure(|config| config.refuse.clear());
-    let range = peerstack_base::PortRange { min: 5000, max: 5010 };
+    let range = PortRange { min: 5000, max: 5010 };
     let nat = Nat::full_cone("cone", &pair.lab.internet(), ip("203.0.113.5"));
     let host = pair.lab.host_at("c", &nat, ip("192.168.5.2"));
     for round in 0..2 {
@@ -555,6 +558,64 @@ fn unreachable_servers_over_tcp() {
     pair.run_for(Duration::from_secs(200));
     assert_eq!(errors(&pair.b).len(), 1);
     assert_eq!(pair.b.channel.gathering_state(), IceGatheringState::Complete);
+}
+
+/// A factory that reaches servers by a proxy, which alone knows their names.
+#[derive(Debug)]
+struct Proxied(Box<dyn PacketSocketFactory>);
+
+impl PacketSocketFactory for Proxied {
+    fn create_udp_socket(
+        &mut self,
+        local: SocketAddr,
+        ports: Option<PortRange>,
+    ) -> io::Result<Box<dyn AsyncUdpSocket>> {
+        self.0.create_udp_socket(local, ports)
+    }
+
+    fn create_client_tcp_socket(
+        &mut self,
+        local: SocketAddr,
+        options: &StreamOptions,
+    ) -> io::Result<Box<dyn AsyncStreamSocket>> {
+        assert_eq!(options.host.as_deref(), Some("turn.example"));
+        assert_eq!((options.remote, options.proxy), (addr("0.0.0.0:3478"), true));
+        self.0.create_client_tcp_socket(local, &StreamOptions { remote: addr(TURN), ..options.clone() })
+    }
+
+    fn resolves_names(&self) -> bool {
+        true
+    }
+}
+
+/// U15: by a proxy a server's name is not looked up by us, but handed on; over UDP it is looked up.
+#[test]
+fn a_proxy_is_told_the_servers_name() {
+    let lab = Lab::new(1, origin());
+    let server = turn_server(&lab);
+    server.listen_tcp(addr(TURN));
+    let host = home(&lab, "a", "203.0.113.1", "192.168.0.2");
+    let factory = host.packet_socket_factory();
+    let a = Peer::new(host, "a", 3, |config| {
+        streams("turn:turn.example?transport=tcp")(config);
+        config.packet_socket_factory = Box::new(Proxied(factory));
+    });
+    let b = Peer::new(home(&lab, "b", "203.0.113.2", "192.168.1.2"), "b", 4, |config| {
+        relay_only(config);
+        config.port_allocator.ice_servers = vec![with_url("turn:turn.example")];
+    });
+    let mut pair = Pair::new(lab, a, b);
+    (pair.a.hold_resolutions, pair.b.hold_resolutions) = (true, true);
+    pair.start();
+    pair.run_for(ms(1000));
+    assert!(pair.a.resolutions.is_empty());
+    assert_eq!(pair.b.resolutions.len(), 1);
+    let told = pair.a.channel.stats(pair.now).local_candidates.len();
+    assert_eq!((told, server.allocations().len()), (1, 1));
+    let (id, _) = pair.b.resolutions.remove(0);
+    pair.b.channel.handle_resolved(pair.now, id, &[ip("198.51.100.7")]);
+    assert!(pair.run_until(ms(3000), Pair::both_connected));
+    pair.exchange_data();
 }
 
 /// U12: the server's end of the stream closes: its pairs are gone at once, new ones are not made.
