@@ -77,6 +77,8 @@ fn steps(log: &str) -> Vec<&'static str> {
         (&["ice::port", "Complete("], "Port completed gathering candidates"),
         (&["peer_connection", "IceCandidate", "typ srflx"], "C->RS POST, srflx"),
         (&["ice::port", "Candidate"], "another candidate"),
+        // W3C's end of candidates, which libwebrtc's log has not.
+        (&["peer_connection", "IceCandidate(", "candidate: \"\""], "end of candidates signalled"),
         (&["peer_connection", "IceCandidate("], "another candidate signalled"),
     ];
     let step = |line: &str| {
@@ -113,6 +115,9 @@ async fn gather(lab: &Lab, peer: &mut Peer) -> Vec<(Duration, Told)> {
 
 /// The candidate line with what is drawn by lot (foundation, ports, ufrag) named instead.
 fn without_chance(line: &str) -> String {
+    if line.is_empty() {
+        return "END".to_owned();
+    }
     let mut words: Vec<&str> = line.split(' ').collect();
     words[0] = "candidate:FOUNDATION";
     words[5] = "PORT";
@@ -149,6 +154,7 @@ fn gathering_goes_as_libwebrtcs_log_shows_it() {
         "Gathered candidate, srflx",
         "Port completed gathering candidates",
         "C->RS POST, srflx",
+        "end of candidates signalled",
     ];
     assert_eq!(steps(&log), expected, "{log}");
 
@@ -167,6 +173,7 @@ fn gathering_goes_as_libwebrtcs_log_shows_it() {
         (ms(0), Told::Gathering(IceGatheringState::Gathering)),
         (ms(0), Told::Candidate(host.into())),
         (ms(20), Told::Candidate(srflx.into())),
+        (ms(20), Told::Candidate("END".into())),
         (ms(20), Told::Gathering(IceGatheringState::Complete)),
     ];
     assert_eq!(told, expected);
