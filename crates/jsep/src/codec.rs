@@ -106,8 +106,23 @@ impl Codec {
         codec_comparators::matches(self, other)
     }
 
+    /// The media type (RFC 6838), `audio/opus` and the like: W3C's `mimeType`.
+    pub fn mime_type(&self) -> String {
+        format!("{}/{}", if self.channels == 0 { "video" } else { "audio" }, self.name)
+    }
+
+    /// The parameters as an `a=fmtp` line says them (RFC 8866 section 6.15), W3C's `sdpFmtpLine`; `None` without any.
+    pub fn sdp_fmtp_line(&self) -> Option<String> {
+        let said = |(name, value): (&String, &String)| match name.is_empty() {
+            true => value.clone(),
+            false => format!("{name}={value}"),
+        };
+        let line = self.params.iter().map(said).collect::<Vec<_>>().join(";");
+        (!line.is_empty()).then_some(line)
+    }
+
     /// Whether two are the same to the last parameter but their payload type and feedback.
-    pub(crate) fn is_same_format(&self, other: &Self) -> bool {
+    pub fn is_same_format(&self, other: &Self) -> bool {
         self.is_named(&other.name)
             && self.clock_rate == other.clock_rate
             && self.channels.max(1) == other.channels.max(1)
@@ -146,6 +161,7 @@ pub fn default_audio_codecs() -> Vec<Codec> {
         Codec::audio(9, "G722", 8_000, 1),
         Codec::audio(0, "PCMU", 8_000, 1),
         Codec::audio(8, "PCMA", 8_000, 1),
+        Codec::audio(13, "CN", 8_000, 1),
         Codec::audio(110, "telephone-event", 48_000, 1).with_param("", "0-15"),
         Codec::audio(126, "telephone-event", 8_000, 1).with_param("", "0-15"),
     ]
@@ -165,6 +181,12 @@ pub fn default_video_codecs() -> Vec<Codec> {
         .with_param("level-idx", "5")
         .with_param("profile", "0")
         .with_param("tier", "0");
+    // RFC 7798 section 7.1: main profile, main tier, level 3.1.
+    let h265 = Codec::video(47, "H265")
+        .with_param("level-id", "93")
+        .with_param("profile-id", "1")
+        .with_param("tier-flag", "0")
+        .with_param("tx-mode", "SRST");
     let codecs = [
         (Codec::video(96, "VP8"), 97),
         (vp9(98, "0"), 99),
@@ -175,6 +197,7 @@ pub fn default_video_codecs() -> Vec<Codec> {
         (h264(114, "1", "64001f"), 115),
         (av1, 46),
         (vp9(100, "2"), 101),
+        (h265, 48),
     ];
     let with_feedback = |codec: Codec| {
         codec.with_feedback("ccm", "fir").with_feedback("nack", "").with_feedback("nack", "pli")

@@ -129,9 +129,48 @@ pub(crate) fn negotiate_h264_level(negotiated: &mut BTreeMap<String, String>, ou
     negotiated.insert("profile-level-id".to_owned(), chosen.text());
 }
 
+/// Sets what an answer says of H.265's level: the lower of both (RFC 7798 section 7.2.2), 3.1 where nothing is said
+/// (section 7.1). `ours` already holds our parameters.
+pub(crate) fn negotiate_h265_level(negotiated: &mut BTreeMap<String, String>, ours: &Codec, theirs: &Codec) {
+    let level = |codec: &Codec| param(codec, "level-id", "93").parse::<u8>().ok();
+    let (Some(own), Some(other)) = (level(ours), level(theirs)) else { return };
+    let said = [ours, theirs].iter().any(|codec| codec.params.contains_key("level-id"));
+    if said {
+        negotiated.insert("level-id".to_owned(), own.min(other).to_string());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RFC 7798 section 7.2.2: the lower level of both; profile, tier and transmission mode decide what matches.
+    #[test]
+    fn h265_is_compared_and_its_level_agreed() {
+        let h265 = |params: &[(&str, &str)]| {
+            let codec = Codec::video(100, "H265");
+            params.iter().fold(codec, |codec, (name, value)| codec.with_param(*name, *value))
+        };
+        let plain = h265(&[]);
+        assert!(plain.matches(&h265(&[("profile-id", "1"), ("level-id", "180"), ("tx-mode", "SRST")])));
+        for other in [("profile-id", "2"), ("tier-flag", "1"), ("tx-mode", "MRST"), ("profile-space", "1")] {
+            assert!(!plain.matches(&h265(&[other])), "{other:?}");
+        }
+        for (own, other, agreed) in [("93", "150", "93"), ("150", "93", "93"), ("120", "120", "120")] {
+            let (own, other) = (h265(&[("level-id", own)]), h265(&[("level-id", other)]));
+            let mut params = own.params.clone();
+            negotiate_h265_level(&mut params, &own, &other);
+            assert_eq!(params["level-id"], agreed);
+        }
+        let mut params = BTreeMap::new();
+        negotiate_h265_level(&mut params, &plain, &plain);
+        assert!(params.is_empty());
+        negotiate_h265_level(&mut params, &plain, &h265(&[("level-id", "60")]));
+        assert_eq!(params["level-id"], "60");
+        let mut untouched = BTreeMap::new();
+        negotiate_h265_level(&mut untouched, &plain, &h265(&[("level-id", "high")]));
+        assert!(untouched.is_empty());
+    }
 
     fn h264(params: &[(&str, &str)]) -> Codec {
         params.iter().fold(Codec::video(100, "H264"), |codec, (name, value)| codec.with_param(*name, *value))

@@ -4,6 +4,7 @@
 
 mod media_counter;
 mod ntp_time;
+mod payload;
 mod receive_statistics;
 mod rtcp_builder;
 mod rtcp_packet;
@@ -14,6 +15,10 @@ mod test_util;
 
 pub use media_counter::{MediaCounter, MediaCounts};
 pub use ntp_time::{NtpClock, NtpTime};
+pub use payload::{
+    AssembledFrame, DepacketizeError, DepacketizedFrame, FrameAssembler, FrameAssemblerStats, MIN_PAYLOAD,
+    PacketizeError, Packetizer, PayloadFormat, depacketize, opus_packet_duration,
+};
 pub use receive_statistics::StreamStatistician;
 pub use rtcp_builder::{MAX_BLOCKS, RtcpBuilder, RtcpWriteError};
 pub use rtcp_packet::{

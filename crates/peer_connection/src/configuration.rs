@@ -17,6 +17,7 @@ use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_stun::ServerUrl;
 
 use crate::io::{BasicNetworkManager, BasicPacketSocketFactory, SystemDnsResolver};
+use crate::media_engine::MediaEngine;
 use crate::{RtcError, RtcErrorKind};
 
 /// The largest [`Settings::max_message_size`]: a message is delivered whole, so each one may take this much memory.
@@ -275,6 +276,8 @@ pub struct Settings {
     pub max_message_size: u32,
     /// RTP packets that wait for the application on one track before the oldest are dropped and counted.
     pub track_queue: usize,
+    /// The codecs and header extensions that can be negotiated.
+    pub media: MediaEngine,
 }
 
 impl Default for Settings {
@@ -298,6 +301,7 @@ impl Default for Settings {
             srtp_engine: SrtpEngineKind::default(),
             max_message_size: 262_144,
             track_queue: 2_048,
+            media: MediaEngine::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ mod dropping_queue;
 mod dtls_transport;
 mod ice_transport;
 pub mod io;
+mod media_engine;
 mod media_stream_track;
 pub mod nat;
 mod network_task;
@@ -19,9 +20,12 @@ mod peer_connection_event;
 mod peer_connection_factory;
 mod rtc_error;
 mod rtp_packet;
+mod rtp_parameters;
 mod rtp_transceiver;
+mod sample;
 mod sctp_transport;
 mod sdp_offer_answer;
+mod send_encodings;
 mod shared;
 mod signaling_task;
 mod states;
@@ -40,6 +44,7 @@ pub use data_channel::{
 };
 pub use dtls_transport::DtlsTransport;
 pub use ice_transport::{IceComponent, IceParameters, IceTransport};
+pub use media_engine::{MediaEngine, RtpCapabilities, RtpHeaderExtensionCapability};
 pub use media_stream_track::{MediaStreamTrack, TrackKind};
 pub use peer_connection::{PeerConnection, PeerConnectionEvents};
 pub use peer_connection_event::{
@@ -49,14 +54,20 @@ pub use peer_connection_factory::{PeerConnectionFactory, UdpMuxStats};
 pub use peerstack_base as base;
 pub use peerstack_dtls::{Certificate, CertificateError, DtlsFingerprint, DtlsTransportState, KeyAlgorithm};
 pub use peerstack_jsep::{Codec, FeedbackParam, RtpTransceiverDirection};
+pub use peerstack_media::opus_packet_duration;
 pub use peerstack_p2p::{
     Candidate, CandidatePair, CandidateType, IceGatheringState as IceGathererState, IceRole,
     IceTransportState,
 };
 pub use peerstack_sctp::SctpTransportState;
 pub use rtc_error::{RtcError, RtcErrorDetail, RtcErrorKind};
-pub use rtp_packet::{RtcpFeedback, RtcpPacket, RtpHeaderExtension, RtpPacket};
-pub use rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
+pub use rtp_packet::{RtcpFeedback, RtcpPacket, RtpHeaderExtension, RtpPacket, RtpSource};
+pub use rtp_parameters::{
+    RtcpParameters, RtpEncodingParameters, RtpHeaderExtensionParameters, RtpReceiveParameters,
+    RtpSendParameters,
+};
+pub use rtp_transceiver::{RtpLayer, RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit};
+pub use sample::{ReceivedSample, Sample, SampleBuilder};
 pub use sctp_transport::SctpTransport;
 pub use states::{
     IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionState, SdpType,

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use peerstack_base::EventReceiver;
-use peerstack_jsep::ContentInfo;
+use peerstack_jsep::{Codec, ContentInfo};
 use peerstack_p2p::CandidatePair;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::configuration::{self, Configuration, PeerConnectionDependencies};
 use crate::data_channel::{DataChannel, DataChannelInit};
+use crate::media_engine::RtpCapabilities;
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::network_task::ConnectionCommand;
 use crate::peer_connection_factory::PeerConnectionFactory;
 use crate::rtp_packet::RtcpPacket;
+use crate::rtp_parameters::checked_encodings;
 use crate::rtp_transceiver::{RtpReceiver, RtpSender, RtpTransceiver, RtpTransceiverInit, distinct};
 use crate::sctp_transport::SctpTransport;
 use crate::sdp_offer_answer;
@@ -192,8 +194,8 @@ impl PeerConnection {
         let id = match reusable {
             Some(transceiver) => transceiver.id,
             None => {
-                let queue = shared.configuration.settings.track_queue;
-                let id = state.create_transceiver(track.kind(), RtpTransceiverDirection::Inactive, queue);
+                let settings = &shared.configuration.settings;
+                let id = state.create_transceiver(track.kind(), RtpTransceiverDirection::Inactive, settings);
                 if let Some(transceiver) = state.transceiver_mut(id) {
                     transceiver.from_add_track = true;
                     transceiver.direction = RtpTransceiverDirection::Sendrecv;
@@ -235,7 +237,8 @@ impl PeerConnection {
     /// Adds a transceiver for a kind of media, without a track to send yet.
     ///
     /// # Errors
-    /// `InvalidStateError` on a closed connection.
+    /// `InvalidStateError` on a closed connection; for encodings `TypeError` where a RID is malformed, said twice or
+    /// missing, `RangeError` for a number that cannot be, `OperationError` for a codec that is not known.
     pub fn add_transceiver(
         &self,
         kind: TrackKind,
@@ -265,9 +268,13 @@ impl PeerConnection {
         let shared = self.shared();
         let mut state = shared.lock();
         state.open()?;
-        let queue = shared.configuration.settings.track_queue;
-        let id = state.create_transceiver(kind, init.direction, queue);
+        let settings = &shared.configuration.settings;
+        let known = |codec: &Codec| settings.media.knows(kind, codec);
+        let encodings = checked_encodings(kind, init.send_encodings, known)?;
+        let id = state.create_transceiver(kind, init.direction, settings);
+        let encodings = state.new_encodings(encodings);
         if let Some(transceiver) = state.transceiver_mut(id) {
+            transceiver.encodings = encodings;
             if let Some(track) = &track {
                 transceiver.sender_id = track.id();
             }
@@ -434,6 +441,16 @@ impl PeerConnection {
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
         self.shared().lock().closed
+    }
+
+    /// What can be sent of a kind with this connection's settings (`RTCRtpSender.getCapabilities`).
+    pub fn sender_capabilities(&self, kind: TrackKind) -> RtpCapabilities {
+        self.shared().configuration.settings.media.capabilities(kind)
+    }
+
+    /// What can be received of a kind with this connection's settings (`RTCRtpReceiver.getCapabilities`).
+    pub fn receiver_capabilities(&self, kind: TrackKind) -> RtpCapabilities {
+        self.shared().configuration.settings.media.capabilities(kind)
     }
 
     /// What is measured: one typed report. Of a closed connection, what was measured last.

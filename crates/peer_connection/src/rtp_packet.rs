@@ -27,12 +27,30 @@ pub struct RtpPacket {
     pub timestamp: u32,
     /// Synchronisation source. A sender replaces it by its own.
     pub ssrc: u32,
+    /// RTP stream id of the encoding it belongs to, where the sender has several (RFC 8852). Of a received packet the
+    /// one it carries, or that packets of its SSRC carried before; of one that is sent it chooses the encoding.
+    pub rid: Option<Arc<str>>,
     /// Contributing sources, at most 15.
     pub csrcs: Vec<u32>,
     /// Header extensions; those the section did not negotiate are left out when sent.
     pub header_extensions: Vec<RtpHeaderExtension>,
     /// Payload without padding.
     pub payload: Bytes,
+}
+
+/// A source that was heard (`RTCRtpContributingSource`, `RTCRtpSynchronizationSource`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+#[doc(alias = "RTCRtpContributingSource")]
+pub struct RtpSource {
+    /// Its SSRC or CSRC.
+    pub source: u32,
+    /// When its last packet came, in milliseconds since 1970.
+    pub timestamp: f64,
+    /// RTP timestamp of that packet.
+    pub rtp_timestamp: u32,
+    /// Its audio level then, 0 to 1 and 1 being the loudest, where the packet said it (RFC 6464, RFC 6465).
+    pub audio_level: Option<f64>,
 }
 
 /// Feedback of the peer on what a sender sent (RFC 4585, RFC 5104).

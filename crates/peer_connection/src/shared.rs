@@ -1,20 +1,25 @@
 //! The state of one PeerConnection: one struct behind one mutex, held by the handles and the signaling task,
 //! never across an await.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use peerstack_base::{EventSource, Random};
-use peerstack_jsep::{Codec, SessionDescription as ParsedDescription};
+use peerstack_jsep::{Codec, RtpExtension, SessionDescription as ParsedDescription};
 use peerstack_p2p::IceParameters;
 use tokio::sync::mpsc;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Settings};
 use crate::dropping_queue::DroppingQueue;
+use crate::media_engine::RtpHeaderExtensionCapability;
 use crate::media_stream_track::{MediaStreamTrack, TrackKind, uuid};
 use crate::network_task::NetworkHandle;
 use crate::rtp_packet::RtcpFeedback;
+use crate::rtp_parameters::{RtpEncodingParameters, RtpSendParameters};
 use crate::rtp_transceiver::TransceiverId;
+use crate::sample::SampleSender;
+use crate::send_encodings::SendEncoding;
 use crate::signaling_task::SignalingCommand;
 use crate::transport_views::TransportViews;
 use crate::{
@@ -56,12 +61,31 @@ pub(crate) struct Transceiver {
     /// What `a=msid` calls the track sent; stays when the track is replaced.
     pub(crate) sender_id: String,
     pub(crate) sender_streams: Vec<String>,
-    pub(crate) ssrc: u32,
+    /// What is sent of the track: one at least.
+    pub(crate) encodings: Vec<SendEncoding>,
+    /// What makes packets of samples.
+    pub(crate) samples: Arc<Mutex<SampleSender>>,
+    /// What `get_parameters` returned last (webrtc-pc `[[LastReturnedParameters]]`).
+    pub(crate) last_parameters: Option<RtpSendParameters>,
+    /// Of our description and of the peer's, for what is sent and what is received.
+    pub(crate) send_extensions: Vec<RtpExtension>,
+    pub(crate) receive_extensions: Vec<RtpExtension>,
+    /// Both sides take RTCP feedback that goes alone (RFC 5506).
+    pub(crate) reduced_size: bool,
+    /// What the next description says of header extensions (webrtc-extensions `[[HeaderExtensionsToNegotiate]]`).
+    pub(crate) header_extensions: Vec<RtpHeaderExtensionCapability>,
     /// Whether it was ever negotiated to send: `add_track` does not take such a one again.
     pub(crate) has_sent: bool,
     pub(crate) receiver_track: MediaStreamTrack,
     pub(crate) receiver_streams: Vec<String>,
     pub(crate) feedback: Arc<DroppingQueue<RtcpFeedback>>,
+}
+
+impl Transceiver {
+    /// The SSRC of the first encoding.
+    pub(crate) fn ssrc(&self) -> u32 {
+        self.encodings.first().map_or(0, |encoding| encoding.ssrc)
+    }
 }
 
 /// The whole state.
@@ -186,21 +210,60 @@ impl State {
         self.transceivers.iter_mut().find(|transceiver| transceiver.mid.as_deref() == Some(mid))
     }
 
-    /// Makes a transceiver. SSRCs are unique within the connection.
+    /// An SSRC that no encoding of the connection has.
+    pub(crate) fn fresh_ssrc(&mut self) -> u32 {
+        loop {
+            let ssrc = self.random.u32();
+            let mut encodings = self.transceivers.iter().flat_map(|transceiver| &transceiver.encodings);
+            if ssrc != 0 && encodings.all(|encoding| encoding.ssrc != ssrc && encoding.rtx_ssrc != ssrc) {
+                return ssrc;
+            }
+        }
+    }
+
+    /// Encodings with SSRCs of their own, each with another for its retransmissions (R19).
+    pub(crate) fn new_encodings(&mut self, parameters: Vec<RtpEncodingParameters>) -> Vec<SendEncoding> {
+        let mut made: Vec<SendEncoding> = Vec::with_capacity(parameters.len());
+        for parameters in parameters {
+            let mut next = || loop {
+                let ssrc = self.fresh_ssrc();
+                if made.iter().all(|other| other.ssrc != ssrc && other.rtx_ssrc != ssrc) {
+                    return ssrc;
+                }
+            };
+            let ssrc = next();
+            let rtx_ssrc = loop {
+                let other = next();
+                if other != ssrc {
+                    break other;
+                }
+            };
+            made.push(SendEncoding {
+                parameters,
+                ssrc,
+                rtx_ssrc,
+                payload_types: Vec::new(),
+                restrictions: BTreeMap::new(),
+            });
+        }
+        made
+    }
+
+    /// Makes a transceiver with one encoding. SSRCs are unique within the connection.
     pub(crate) fn create_transceiver(
         &mut self,
         kind: TrackKind,
         direction: RtpTransceiverDirection,
-        track_queue: usize,
+        settings: &Settings,
     ) -> TransceiverId {
         let id = TransceiverId(self.next_transceiver);
         self.next_transceiver += 1;
-        let ssrc = loop {
-            let ssrc = self.random.u32();
-            if ssrc != 0 && self.transceivers.iter().all(|transceiver| transceiver.ssrc != ssrc) {
-                break ssrc;
-            }
+        let parameters = match kind {
+            TrackKind::Audio => RtpEncodingParameters::default(),
+            TrackKind::Video => RtpEncodingParameters::default().with_scale_resolution_down_by(1.0),
         };
+        let encodings = self.new_encodings(vec![parameters]);
+        let track_queue = settings.track_queue;
         let receiver_track = MediaStreamTrack::remote(kind, uuid(&mut self.random), track_queue);
         self.transceivers.push(Transceiver {
             id,
@@ -219,7 +282,13 @@ impl State {
             sender_track: None,
             sender_id: uuid(&mut self.random),
             sender_streams: Vec::new(),
-            ssrc,
+            encodings,
+            samples: Arc::new(Mutex::new(SampleSender::new(self.random.fork()))),
+            last_parameters: None,
+            send_extensions: Vec::new(),
+            receive_extensions: Vec::new(),
+            reduced_size: false,
+            header_extensions: settings.media.header_extensions(kind).to_vec(),
             has_sent: false,
             receiver_track,
             receiver_streams: Vec::new(),
@@ -300,7 +369,7 @@ impl Shared {
     }
 }
 
-fn removed(id: TransceiverId) -> Transceiver {
+pub(crate) fn removed(id: TransceiverId) -> Transceiver {
     let feedback = DroppingQueue::new(0);
     feedback.close();
     let receiver_track = MediaStreamTrack::remote(TrackKind::Audio, String::new(), 0);
@@ -322,7 +391,13 @@ fn removed(id: TransceiverId) -> Transceiver {
         sender_track: None,
         sender_id: String::new(),
         sender_streams: Vec::new(),
-        ssrc: 0,
+        encodings: Vec::new(),
+        samples: Arc::new(Mutex::new(SampleSender::new(Random::from_seed(0)))),
+        last_parameters: None,
+        send_extensions: Vec::new(),
+        receive_extensions: Vec::new(),
+        reduced_size: false,
+        header_extensions: Vec::new(),
         has_sent: false,
         receiver_track,
         receiver_streams: Vec::new(),

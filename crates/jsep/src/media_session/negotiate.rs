@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::MediaDescriptionOptions;
 use super::payload_types::with_associated;
-use crate::codec::Codec;
-use crate::codec_comparators::negotiate_h264_level;
+use crate::codec::{Codec, RID_URI};
+use crate::codec_comparators::{negotiate_h264_level, negotiate_h265_level};
 use crate::session_description::{
     RidDescription, RidDirection, RtpExtension, RtpMediaContentDescription, RtpTransceiverDirection,
     SimulcastDescription, SimulcastLayer,
@@ -56,6 +56,8 @@ fn combine(mut codec: Codec, own: &Codec, their: &Codec) -> Codec {
     codec.feedback.retain(|feedback| their.feedback.contains(feedback));
     if own.is_named("H264") {
         negotiate_h264_level(&mut codec.params, own, their);
+    } else if own.is_named("H265") {
+        negotiate_h265_level(&mut codec.params, own, their);
     }
     codec
 }
@@ -88,6 +90,10 @@ pub(super) fn simulcast(
     offered: &RtpMediaContentDescription,
     answer: &mut RtpMediaContentDescription,
 ) {
+    // Streams are told apart by the header extension (RFC 8853 section 5.1, R11).
+    if !answer.header_extensions.iter().any(|extension| extension.uri == RID_URI) {
+        return;
+    }
     let mut rids = Vec::new();
     for rid in &offered.rids {
         let Some(own) = wanted_rid(options, rid, answer.direction) else { continue };

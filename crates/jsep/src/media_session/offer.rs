@@ -8,6 +8,7 @@ use super::{
     msid_semantic, says_senders,
 };
 use crate::BundlePolicy;
+use crate::codec::Codec;
 use crate::session_description::{
     ContentGroup, ContentInfo, MediaContentDescription, MediaKind, PROTOCOL_SCTP, RidDirection,
     RtpMediaContentDescription, RtpTransceiverDirection, SctpDataContentDescription, SessionDescription,
@@ -195,12 +196,19 @@ pub(super) fn write_senders(
         return;
     }
     rtp.msids.clone_from(&section.msids);
+    // The SSRC of retransmissions is said where they were negotiated (RFC 4588 section 8.3).
+    let repaired = rtp.codecs.iter().any(Codec::is_rtx);
+    let groups = section.ssrc_groups.iter();
+    let (groups, left_out): (Vec<_>, Vec<_>) =
+        groups.cloned().partition(|group| repaired || group.semantics != "FID");
+    let repairs = |ssrc: &u32| left_out.iter().any(|group| group.ssrcs.iter().skip(1).any(|one| one == ssrc));
     rtp.ssrcs = section
         .ssrcs
         .iter()
+        .filter(|ssrc| !repairs(ssrc))
         .map(|ssrc| SsrcInfo { ssrc: *ssrc, cname: Some(options.cname.clone()), msid: None })
         .collect();
-    rtp.ssrc_groups.clone_from(&section.ssrc_groups);
+    rtp.ssrc_groups = groups;
 }
 
 /// The BUNDLE groups: those that exist without what is rejected, with what is new in the first (J08, J10, J22).

@@ -21,7 +21,7 @@ use crate::data_channel::{
 };
 use crate::dropping_queue::DroppingQueue;
 use crate::media_stream_track::MediaStreamTrack;
-use crate::rtp_packet::{RtcpFeedback, RtcpPacket, RtpPacket};
+use crate::rtp_packet::{RtcpFeedback, RtcpPacket, RtpPacket, RtpSource};
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::NetworkEvent;
 use crate::stats::NetworkSnapshot;
@@ -53,6 +53,14 @@ pub(crate) struct ChannelKey(pub(crate) u32);
 pub(crate) type Transports = BTreeMap<String, TransportDescription>;
 type JsepReply<R> = oneshot::Sender<Result<R, JsepError>>;
 
+/// One encoding that a section sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SectionEncoding {
+    pub(crate) rid: Option<Arc<str>>,
+    pub(crate) ssrc: u32,
+    pub(crate) rtx_ssrc: u32,
+}
+
 /// A section in which RTP flows.
 #[derive(Debug, Clone)]
 pub(crate) struct MediaSection {
@@ -65,9 +73,14 @@ pub(crate) struct MediaSection {
     /// Whether both sides take RTCP feedback that goes alone (RFC 5506).
     pub(crate) reduced_size: bool,
     pub(crate) remote_ssrcs: Vec<u32>,
+    /// SSRCs of the peer's retransmissions, each with the one it repairs.
+    pub(crate) remote_repairs: Vec<(u32, u32)>,
     pub(crate) receive_extensions: Vec<RtpExtension>,
     pub(crate) send_extensions: Vec<RtpExtension>,
-    pub(crate) ssrc: u32,
+    /// One-byte and two-byte forms of header extensions may be mixed (RFC 8285 section 4.1.2).
+    pub(crate) extmap_allow_mixed: bool,
+    /// What is sent: one encoding at least.
+    pub(crate) encodings: Vec<SectionEncoding>,
     pub(crate) track: MediaStreamTrack,
     pub(crate) feedback: Arc<DroppingQueue<RtcpFeedback>>,
 }
@@ -115,9 +128,12 @@ pub(crate) enum ConnectionCommand {
     EndOfCandidates {
         mid: String,
     },
+    /// A packet of the encoding whose SSRC it has.
     SendRtp {
         id: TransceiverId,
         packet: RtpPacket,
+        /// It was sent before: it goes as retransmission where that was negotiated.
+        again: bool,
     },
     SendRtcp {
         mid: String,
@@ -138,6 +154,12 @@ pub(crate) enum ConnectionCommand {
     CloseDataChannel(ChannelKey),
     Stats {
         reply: oneshot::Sender<NetworkSnapshot>,
+    },
+    /// Who was heard in a section lately.
+    Sources {
+        id: TransceiverId,
+        contributing: bool,
+        reply: oneshot::Sender<Vec<RtpSource>>,
     },
     SelectedPair {
         reply: oneshot::Sender<Option<CandidatePair>>,
@@ -370,14 +392,14 @@ impl NetworkHandle {
         self.shared.max_message_size.load(Ordering::Acquire)
     }
 
-    pub(crate) fn send_rtp(&self, id: TransceiverId, packet: RtpPacket) -> Result<(), RtcError> {
+    pub(crate) fn send_rtp(&self, id: TransceiverId, packet: RtpPacket, again: bool) -> Result<(), RtcError> {
         let len = rtp_cost(&packet);
         let waiting = self.shared.queued_rtp.fetch_add(len, Ordering::AcqRel);
         if waiting + len > MAX_QUEUED_RTP_BYTES {
             self.shared.queued_rtp.fetch_sub(len, Ordering::AcqRel);
             return Err(RtcError::operation(format!("{waiting} bytes of RTP wait to be sent already")));
         }
-        self.send(ConnectionCommand::SendRtp { id, packet });
+        self.send(ConnectionCommand::SendRtp { id, packet, again });
         Ok(())
     }
 }

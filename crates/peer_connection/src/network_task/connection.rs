@@ -27,7 +27,7 @@ use super::shared_socket_factory::SharedSocketFactory;
 use super::transport_factory::TransportFactory;
 use crate::SdpType;
 use crate::configuration::Settings;
-use crate::rtp_packet::{RtcpPacket, RtpPacket};
+use crate::rtp_packet::{RtcpPacket, RtpPacket, RtpSource};
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::NetworkEvent;
 use crate::stats::{DataChannelStats, NetworkSnapshot, StatsClock, add_transport};
@@ -166,7 +166,7 @@ impl Connection {
             ConnectionCommand::EndOfCandidates { mid } => {
                 let _ = self.controller.end_of_candidates(now, &mid);
             }
-            ConnectionCommand::SendRtp { id, packet } => self.send_rtp(now, id, &packet),
+            ConnectionCommand::SendRtp { id, packet, again } => self.send_rtp(now, id, packet, again),
             ConnectionCommand::SendRtcp { mid, packet } => self.send_rtcp(now, &mid, &packet),
             ConnectionCommand::SendFeedback(id, feedback) => {
                 self.media.rtcp.send_feedback(id, &feedback);
@@ -188,6 +188,21 @@ impl Connection {
             }
             ConnectionCommand::Stats { reply } => {
                 let _ = reply.send(self.snapshot(now));
+            }
+            ConnectionCommand::Sources { id, contributing, reply } => {
+                let clock = StatsClock::new(now, self.wall_clock.now());
+                let heard = self.media.sources(now, id, contributing).into_iter();
+                let told = heard.map(|(source, heard)| RtpSource {
+                    source,
+                    timestamp: clock.at(heard.at),
+                    rtp_timestamp: heard.rtp_timestamp,
+                    // RFC 6464: 127 is silence.
+                    audio_level: heard.level.map(|level| match level {
+                        127 => 0.0,
+                        level => 10f64.powf(f64::from(level) / -20.0),
+                    }),
+                });
+                let _ = reply.send(told.collect());
             }
             ConnectionCommand::SelectedPair { reply } => {
                 let pair = self
@@ -239,19 +254,20 @@ impl Connection {
         }
     }
 
-    fn send_rtp(&mut self, now: Instant, id: TransceiverId, packet: &RtpPacket) {
-        self.handles.rtp_taken(rtp_cost(packet));
+    fn send_rtp(&mut self, now: Instant, id: TransceiverId, packet: RtpPacket, again: bool) {
+        self.handles.rtp_taken(rtp_cost(&packet));
         let Self { controller, media, .. } = self;
+        let packet = if again { media.as_retransmission(id, packet) } else { packet };
         let Some(section) = media.section(id) else { return };
         let options = PacketOptions { kind: section.packet_kind(), ..PacketOptions::default() };
-        let len = section.len_bound(packet);
+        let len = section.len_bound(&packet);
         let mut written = 0;
         let sent = controller.send_rtp_with(now, &section.config.mid, &options, len, |slot| {
-            written = section.write(packet, slot).unwrap_or_default();
+            written = section.write(&packet, slot).unwrap_or_default();
             written
         });
         let header_len = sent.ok().and(written.checked_sub(packet.payload.len())).filter(|_| written > 0);
-        media.note_sent(now, id, packet, header_len);
+        media.note_sent(now, id, &packet, header_len);
     }
 
     /// Sends the reports and the feedback that are ready. What cannot be sent is lost, as RTCP may be.

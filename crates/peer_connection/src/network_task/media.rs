@@ -2,6 +2,8 @@
 //! Answers to libwebrtc's `pc/channel.cc`.
 
 mod counters;
+mod retransmission;
+mod sources;
 mod stats;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,9 @@ use peerstack_rtp_transport::{
 };
 
 use self::counters::Counters;
-use super::commands::MediaSection;
+use self::retransmission::ReceivedLayers;
+use self::sources::{Heard, Sources};
+use super::commands::{MediaSection, SectionEncoding};
 use super::rtcp::{Incoming, Rtcp, SectionStreams, Source};
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::rtp_packet::{RtpHeaderExtension, RtpPacket};
@@ -36,6 +40,11 @@ pub(super) struct Section {
     send_ids: BTreeMap<String, u8>,
     /// Of the last packet sent.
     sent_payload_type: Option<u8>,
+    /// RIDs of the peer's streams, learned from their packets.
+    layers: ReceivedLayers,
+    sources: Sources,
+    /// Next sequence numbers of the retransmissions sent, by their SSRC.
+    rtx_sequence: BTreeMap<u32, u16>,
 }
 
 /// All sections, and what came unannounced.
@@ -76,12 +85,12 @@ impl Media {
         transport_of: impl Fn(&str) -> Option<TransportId>,
         alive: &BTreeSet<TransportId>,
     ) {
-        let before = std::mem::take(&mut self.sections);
+        let mut before = std::mem::take(&mut self.sections);
         self.sections = sections
             .into_iter()
             .map(|config| {
-                let sent = before.get(&config.id).and_then(|section| section.sent_payload_type);
-                (config.id, Section::new(config, sent))
+                let old = before.remove(&config.id);
+                (config.id, Section::new(config, old))
             })
             .collect();
         let streams = self.sections.values().filter_map(|section| {
@@ -90,7 +99,7 @@ impl Media {
                 id: config.id,
                 transport: transport_of(&config.mid)?,
                 kind: media_kind(config.kind),
-                ssrc: config.ssrc,
+                ssrcs: section.sent_ssrcs(),
                 clock_rate: section.send_clock_rate(),
                 sends: config.direction.sends(),
                 reduced_size: config.reduced_size,
@@ -126,20 +135,25 @@ impl Media {
         packet: &RtpPacket,
         header_len: Option<usize>,
     ) {
-        if let Some(section) = self.sections.get(&id) {
+        // What is sent again is no frame more.
+        if let Some(section) =
+            self.sections.get(&id).filter(|section| !section.is_retransmission(packet.ssrc))
+        {
             let codecs = &section.config.send_codecs;
             let clock_rate = clock_rate(codecs, packet.payload_type, section.config.kind);
             let sent = header_len.is_some();
-            self.counters.on_handed(now, section.config.ssrc, packet, clock_rate, sent);
+            self.counters.on_handed(now, section.ssrc_of(packet), packet, clock_rate, sent);
         }
         let Some(header_len) = header_len else {
             self.dropped += 1;
             return;
         };
         let Some(section) = self.sections.get_mut(&id) else { return };
-        section.sent_payload_type = Some(packet.payload_type);
+        if !section.is_retransmission(packet.ssrc) {
+            section.sent_payload_type = Some(packet.payload_type);
+        }
         let info = RtpPacketInfo {
-            ssrc: section.config.ssrc,
+            ssrc: section.ssrc_of(packet),
             sequence_number: packet.sequence_number,
             timestamp: packet.timestamp,
             header_len,
@@ -167,6 +181,11 @@ impl Media {
             .collect()
     }
 
+    /// Who was heard in a section lately: contributing sources, or synchronization sources.
+    pub(super) fn sources(&self, now: Instant, id: TransceiverId, contributing: bool) -> Vec<(u32, Heard)> {
+        self.sections.get(&id).map(|section| section.sources.since(now, contributing)).unwrap_or_default()
+    }
+
     pub(super) fn mids(&self) -> Vec<String> {
         self.sections.values().map(|section| section.config.mid.clone()).collect()
     }
@@ -184,7 +203,7 @@ impl Media {
         packet: &RtpPacketView<'_>,
     ) {
         let id = u32::try_from(sink.0).map(TransceiverId);
-        let Some(section) = id.ok().and_then(|id| self.sections.get(&id)) else { return };
+        let Some(section) = id.ok().and_then(|id| self.sections.get_mut(&id)) else { return };
         let payload_type = packet.header().payload_type();
         let kind = section.config.kind;
         let clock_rate = clock_rate(&section.config.receive_codecs, payload_type, kind);
@@ -192,7 +211,11 @@ impl Media {
         let info = RtpPacketInfo::from(packet);
         self.rtcp.on_received(now, transport, source, &info, media_kind(kind), clock_rate);
         self.counters.on_received(now, packet, &section.receive_uris, clock_rate);
-        section.config.track.push(to_owned(packet, &section.receive_uris));
+        let mut owned = to_owned(packet, &section.receive_uris);
+        if section.identify(&mut owned) {
+            section.sources.note(now, &owned);
+            section.config.track.push(owned);
+        }
     }
 
     /// A packet that no section claims. The first of its SSRC makes a track.
@@ -246,11 +269,45 @@ impl Media {
 }
 
 impl Section {
-    fn new(config: MediaSection, sent_payload_type: Option<u8>) -> Self {
+    fn new(config: MediaSection, before: Option<Self>) -> Self {
         let receive = config.receive_extensions.iter();
         let receive_uris = receive.map(|one| (one.id, Arc::from(one.uri.as_str()))).collect();
         let send_ids = config.send_extensions.iter().map(|one| (one.uri.clone(), one.id)).collect();
-        Self { config, receive_uris, send_ids, sent_payload_type }
+        let section = Self {
+            config,
+            receive_uris,
+            send_ids,
+            sent_payload_type: None,
+            layers: ReceivedLayers::default(),
+            sources: Sources::default(),
+            rtx_sequence: BTreeMap::new(),
+        };
+        let Some(before) = before else { return section };
+        // What was learned of packets outlives a negotiation.
+        let Self { sent_payload_type, layers, sources, rtx_sequence, .. } = before;
+        Self { sent_payload_type, layers, sources, rtx_sequence, ..section }
+    }
+
+    /// SSRCs we send with: those of encodings, then of their retransmissions where these were negotiated.
+    fn sent_ssrcs(&self) -> Vec<u32> {
+        let encodings = &self.config.encodings;
+        let repairs = encodings.iter().filter(|_| self.sends_rtx()).map(|encoding| encoding.rtx_ssrc);
+        encodings.iter().map(|encoding| encoding.ssrc).chain(repairs).collect()
+    }
+
+    /// The encoding of a packet, by its SSRC; the first for a packet of another source.
+    fn encoding_of(&self, packet: &RtpPacket) -> Option<&SectionEncoding> {
+        let encodings = &self.config.encodings;
+        let own = encodings.iter().find(|one| one.ssrc == packet.ssrc || one.rtx_ssrc == packet.ssrc);
+        own.or_else(|| encodings.first())
+    }
+
+    fn ssrc_of(&self, packet: &RtpPacket) -> u32 {
+        match self.encoding_of(packet) {
+            Some(encoding) if encoding.rtx_ssrc == packet.ssrc => packet.ssrc,
+            Some(encoding) => encoding.ssrc,
+            None => 0,
+        }
     }
 
     /// Of the codec sent last; before, of the one the peer prefers.
@@ -264,12 +321,11 @@ impl Section {
     pub(super) fn len_bound(&self, packet: &RtpPacket) -> usize {
         let extensions: usize =
             packet.header_extensions.iter().map(|extension| 2 + extension.value.len()).sum();
-        // MID, the header of extensions and their padding.
+        // MID and RID, the header of extensions and their padding.
         FIXED_HEADER_LEN
             + 4 * packet.csrcs.len()
             + extensions
-            + StreamId::MAX_LEN
-            + 2
+            + 2 * (StreamId::MAX_LEN + 2)
             + 8
             + packet.payload.len()
     }
@@ -281,7 +337,8 @@ impl Section {
         }
     }
 
-    /// Writes a packet of the application into `slot`: SSRC and extension ids are the section's, MID is added.
+    /// Writes a packet of the application into `slot`: SSRC and extension ids are the section's, MID
+    /// and, where the encoding has one, RID are added.
     ///
     /// # Errors
     /// The slot is too small, or an extension cannot be written.
@@ -291,9 +348,17 @@ impl Section {
             payload_type: packet.payload_type,
             sequence_number: packet.sequence_number,
             timestamp: packet.timestamp,
-            ssrc: self.config.ssrc,
+            ssrc: self.ssrc_of(packet),
             padding: false,
         };
+        let encoding = self.encoding_of(packet);
+        let rid = encoding.and_then(|encoding| encoding.rid.as_deref());
+        // RFC 8852: a retransmission says whose it is under another name.
+        let rid_uri = match encoding.is_some_and(|encoding| encoding.rtx_ssrc == fields.ssrc) {
+            true => RtpExtensionType::RepairedRtpStreamId.uri(),
+            false => RtpExtensionType::RtpStreamId.uri(),
+        };
+        let rid = rid.and_then(|rid| Some((*self.send_ids.get(rid_uri)?, rid.as_bytes())));
         let mid_uri = RtpExtensionType::Mid.uri();
         let mid = self.send_ids.get(mid_uri).map(|id| (*id, self.config.mid.as_bytes()));
         let others = packet.header_extensions.iter().filter_map(|extension| {
@@ -301,10 +366,16 @@ impl Section {
                 return None;
             }
             let id = self.send_ids.get(&*extension.uri)?;
-            Some((*id, &extension.value[..]))
+            // Values that need the two-byte form go only where the forms may be mixed (RFC 8285 section 4.1.2).
+            let fits = self.config.extmap_allow_mixed || (1..=16).contains(&extension.value.len());
+            fits.then_some((*id, &extension.value[..]))
         });
-        let header_len =
-            write_rtp_header(slot, &fields, packet.csrcs.iter().copied(), mid.into_iter().chain(others))?;
+        let header_len = write_rtp_header(
+            slot,
+            &fields,
+            packet.csrcs.iter().copied(),
+            mid.into_iter().chain(rid).chain(others),
+        )?;
         let end = header_len + packet.payload.len();
         let have = slot.len();
         let payload = slot.get_mut(header_len..end).ok_or(RtpError::BufferTooSmall { need: end, have })?;
@@ -348,6 +419,7 @@ fn to_owned(packet: &RtpPacketView<'_>, uris: &BTreeMap<u8, Arc<str>>) -> RtpPac
         timestamp: header.timestamp(),
         ssrc: header.ssrc(),
         csrcs: header.csrcs().collect(),
+        rid: None,
         header_extensions: header
             .extensions()
             .filter_map(|element| {

@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 
 pub(crate) use self::commands::{
     ChannelKey, ConnectionCommand, ConnectionConfig, MediaSection, NetworkHandle, NetworkTaskHandle,
-    Transports,
+    SectionEncoding, Transports,
 };
 use self::commands::{ConnectionId, NetworkCommand};
 use self::connection::Connection;

@@ -16,13 +16,13 @@ use crate::rtp_packet::RtcpFeedback;
 use crate::rtp_transceiver::TransceiverId;
 
 /// What a section says of its streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SectionStreams {
     pub(super) id: TransceiverId,
     pub(super) transport: TransportId,
     pub(super) kind: MediaKind,
-    /// Of what is sent.
-    pub(super) ssrc: u32,
+    /// Of what is sent, retransmissions included.
+    pub(super) ssrcs: Vec<u32>,
     /// Of the codec that is sent, in Hz.
     pub(super) clock_rate: u32,
     pub(super) sends: bool,
@@ -89,21 +89,28 @@ impl Rtcp {
         let mut before = std::mem::take(&mut self.sections);
         let mut reduced: BTreeMap<TransportId, bool> = BTreeMap::new();
         for section in sections {
-            if let Some(old) = before.remove(&section.id).filter(|old| old.transport != section.transport) {
-                self.move_section(now, &old, section.transport);
+            let old = before.remove(&section.id);
+            if let Some(old) = old.as_ref().filter(|old| old.transport != section.transport) {
+                self.move_section(now, old, section.transport);
             }
+            let dropped: Vec<u32> = old.map(|old| old.ssrcs).unwrap_or_default();
             *reduced.entry(section.transport).or_insert(true) &= section.reduced_size;
             let reporter = self.reporter(now, section.transport);
-            if section.sends {
-                reporter.add_sender(section.ssrc, section.kind, section.clock_rate);
-            } else {
-                reporter.stop_sender(section.ssrc);
+            for ssrc in dropped.into_iter().filter(|ssrc| !section.ssrcs.contains(ssrc)) {
+                reporter.stop_sender(ssrc);
+            }
+            for ssrc in &section.ssrcs {
+                if section.sends {
+                    reporter.add_sender(*ssrc, section.kind, section.clock_rate);
+                } else {
+                    reporter.stop_sender(*ssrc);
+                }
             }
             self.sections.insert(section.id, section);
         }
         for gone in before.into_values() {
             if let Some(reporter) = self.reporters.get_mut(&gone.transport) {
-                reporter.remove_sender(gone.ssrc);
+                gone.ssrcs.iter().for_each(|ssrc| reporter.remove_sender(*ssrc));
                 let owned = |source: &Source| source.section == Some(gone.id);
                 for ((_, ssrc), _) in self.sources.iter().filter(|(_, source)| owned(source)) {
                     reporter.remove_receiver(*ssrc);
@@ -131,7 +138,7 @@ impl Rtcp {
         self.reporter(now, to);
         let Some(mut target) = self.reporters.remove(&to) else { return };
         if let Some(from) = self.reporters.get_mut(&old.transport) {
-            from.move_streams(now, &mut target, &[old.ssrc], &receivers);
+            from.move_streams(now, &mut target, &old.ssrcs, &receivers);
         }
         self.reporters.insert(to, target);
     }
@@ -148,7 +155,9 @@ impl Rtcp {
         let Some(reporter) = self.reporters.get_mut(&section.transport) else { return };
         if section.clock_rate != clock_rate {
             section.clock_rate = clock_rate;
-            reporter.add_sender(section.ssrc, section.kind, clock_rate);
+            for ssrc in &section.ssrcs {
+                reporter.add_sender(*ssrc, section.kind, clock_rate);
+            }
         }
         reporter.on_rtp_sent(now, packet);
     }
@@ -201,7 +210,8 @@ impl Rtcp {
     fn tell(&self, transport: TransportId, event: RtcpEvent, tell: &mut impl FnMut(Incoming)) {
         let of = |ssrc: u32| {
             let mut all = self.sections.values();
-            all.find(|section| section.transport == transport && section.ssrc == ssrc).map(|found| found.id)
+            all.find(|section| section.transport == transport && section.ssrcs.contains(&ssrc))
+                .map(|found| found.id)
         };
         let any = || {
             let mut all = self.sections.values();
@@ -286,14 +296,14 @@ impl Rtcp {
     /// Whose the streams sent by a transport are, by SSRC.
     pub(super) fn senders(&self, transport: TransportId) -> BTreeMap<u32, TransceiverId> {
         let of = self.sections.values().filter(|section| section.transport == transport);
-        of.map(|section| (section.ssrc, section.id)).collect()
+        of.flat_map(|section| section.ssrcs.iter().map(|ssrc| (*ssrc, section.id))).collect()
     }
 
     /// The application ends a sender before it is negotiated (webrtc-pc section 5.4, stop sending and receiving).
     pub(super) fn stop_sender(&mut self, id: TransceiverId) {
         let Some(section) = self.sections.get(&id) else { return };
         if let Some(reporter) = self.reporters.get_mut(&section.transport) {
-            reporter.stop_sender(section.ssrc);
+            section.ssrcs.iter().for_each(|ssrc| reporter.stop_sender(*ssrc));
         }
     }
 }

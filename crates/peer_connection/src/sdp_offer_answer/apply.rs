@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use peerstack_jsep::{ContentInfo, MediaKind, SessionDescription as ParsedDescription};
+use peerstack_jsep::{
+    Codec, ContentInfo, MediaKind, RtpExtension, RtpMediaContentDescription,
+    SessionDescription as ParsedDescription,
+};
 
 use super::layout::SectionOwner;
 use super::{Created, candidates, negotiation_needed};
-use crate::network_task::MediaSection;
+use crate::media_engine::{codec_match, in_direction};
+use crate::network_task::{MediaSection, SectionEncoding};
 use crate::peer_connection_event::TrackEvent;
+use crate::rtp_parameters::MAX_ENCODINGS;
 use crate::rtp_transceiver::{RtpTransceiver, TransceiverId, distinct};
+use crate::send_encodings::{self, SendEncoding, WantedLayer};
 use crate::shared::{Description, Shared, State, Transceiver};
 use crate::{PeerConnectionEvent, RtpTransceiverDirection, SdpType, TrackKind};
 
@@ -68,14 +74,27 @@ pub(super) fn assign_mids(state: &mut State, created: &Created) {
 
 /// Finds or makes the transceivers of a remote offer.
 pub(super) fn associate_sections(state: &mut State, shared: &Arc<Shared>, parsed: &ParsedDescription) {
-    let queue = shared.configuration.settings.track_queue;
+    let settings = &shared.configuration.settings;
     for content in parsed.contents.iter().filter(|content| !content.rejected) {
         let (Some(kind), Some(media)) = (track_kind(&content.kind), content.description.as_rtp()) else {
             continue;
         };
-        let id = negotiation_needed::associate(state, &content.mid, kind, media.direction, queue);
-        if let Some(transceiver) = state.transceiver_mut(id) {
-            transceiver.mid = Some(content.mid.clone());
+        let id = negotiation_needed::associate(state, &content.mid, kind, media.direction, settings);
+        let offered = send_encodings::wanted_by_peer(&content.kind, media);
+        // SSRCs for as many as there may be, taken before the transceiver is borrowed.
+        let mut ssrcs: Vec<u32> = Vec::new();
+        while !offered.is_empty() && ssrcs.len() < 2 * MAX_ENCODINGS {
+            let ssrc = state.fresh_ssrc();
+            if !ssrcs.contains(&ssrc) {
+                ssrcs.push(ssrc);
+            }
+        }
+        let Some(transceiver) = state.transceiver_mut(id) else { continue };
+        transceiver.mid = Some(content.mid.clone());
+        if send_encodings::take_offered(&mut transceiver.encodings, &offered, || {
+            ssrcs.pop().unwrap_or_default()
+        }) {
+            transceiver.last_parameters = None;
         }
     }
 }
@@ -87,7 +106,10 @@ pub(super) fn local(state: &mut State, sdp_type: SdpType, mut parsed: ParsedDesc
         for content in &parsed.contents {
             let Some(transceiver) = state.transceiver_by_mid(&content.mid) else { continue };
             let direction = direction_of(content);
-            settle(transceiver, content, direction);
+            settle(transceiver, content, direction, true);
+            if let Some(media) = content.description.as_rtp().filter(|_| !content.rejected) {
+                settle_encodings(transceiver, &send_encodings::said_by_us(&content.kind, media), false);
+            }
             if !direction.receives() {
                 stop_receiving(transceiver, &mut changes);
             }
@@ -121,7 +143,10 @@ pub(super) fn remote(state: &mut State, sdp_type: SdpType, mut parsed: ParsedDes
         if sdp_type != SdpType::Offer {
             // An answer takes no more than was offered, whatever it says (RFC 3264 section 6.1).
             direction = direction.intersection(offered);
-            settle(transceiver, content, direction);
+            settle(transceiver, content, direction, false);
+            if let Some(media) = content.description.as_rtp().filter(|_| !content.rejected) {
+                settle_encodings(transceiver, &send_encodings::wanted_by_peer(&content.kind, media), true);
+            }
         }
         update_track(transceiver, content, direction, &mut changes);
         if content.rejected {
@@ -148,11 +173,38 @@ fn direction_of(content: &ContentInfo) -> RtpTransceiverDirection {
 }
 
 /// An answer settles direction and codecs of its sections.
-fn settle(transceiver: &mut Transceiver, content: &ContentInfo, direction: RtpTransceiverDirection) {
+fn settle(
+    transceiver: &mut Transceiver,
+    content: &ContentInfo,
+    direction: RtpTransceiverDirection,
+    ours: bool,
+) {
     let Some(media) = content.description.as_rtp().filter(|_| !content.rejected) else { return };
     transceiver.current_direction = Some(direction);
     transceiver.negotiated_codecs.clone_from(&media.codecs);
+    transceiver.reduced_size = media.rtcp_reduced_size;
+    // The answer says what is left of the offer, as its writer sees it.
+    transceiver.send_extensions = in_direction(&media.header_extensions, ours);
+    transceiver.receive_extensions = in_direction(&media.header_extensions, !ours);
     transceiver.has_sent |= direction.sends();
+}
+
+/// An answer settles which encodings go on, and with which codec (R11, R19).
+fn settle_encodings(transceiver: &mut Transceiver, agreed: &[WantedLayer], peer_answers: bool) {
+    let before = transceiver.encodings.len();
+    send_encodings::narrow(&mut transceiver.encodings, agreed, peer_answers);
+    // R13: parameters got before are of no use only if there are fewer encodings now.
+    if transceiver.encodings.len() != before {
+        transceiver.last_parameters = None;
+    }
+    let Transceiver { encodings, negotiated_codecs, .. } = transceiver;
+    for encoding in encodings {
+        let parameters = &mut encoding.parameters;
+        let known = |codec: &Codec| negotiated_codecs.iter().any(|own| codec_match(own, codec));
+        if parameters.codec.as_ref().is_some_and(|codec| !known(codec)) {
+            parameters.codec = None;
+        }
+    }
 }
 
 fn stop(transceiver: &mut Transceiver) {
@@ -213,6 +265,10 @@ pub(super) fn restore_transceivers(state: &mut State, before: &[Transceiver]) ->
         transceiver.current_direction =
             old.and_then(|old| old.current_direction).filter(|_| !transceiver.stopped);
         transceiver.fired_direction = old.and_then(|old| old.fired_direction);
+        if let Some(old) = old.filter(|old| old.encodings.len() != transceiver.encodings.len()) {
+            transceiver.encodings.clone_from(&old.encodings);
+            transceiver.last_parameters = None;
+        }
         transceiver.receiver_streams = old.map(|old| old.receiver_streams.clone()).unwrap_or_default();
         if old.is_some() || !transceiver.from_remote_offer {
             return true;
@@ -265,7 +321,7 @@ pub(super) fn receptive_sections(state: &State, offer: &Created) -> Vec<MediaSec
         if let Some(section) = sections.iter_mut().find(|section| section.id == *id) {
             section.direction = RtpTransceiverDirection::new(section.direction.sends(), true);
             section.receive_codecs.clone_from(&media.codecs);
-            section.receive_extensions.clone_from(&media.header_extensions);
+            section.receive_extensions = in_direction(&media.header_extensions, false);
             continue;
         }
         sections.push(MediaSection {
@@ -277,9 +333,11 @@ pub(super) fn receptive_sections(state: &State, offer: &Created) -> Vec<MediaSec
             send_codecs: Vec::new(),
             reduced_size: false,
             remote_ssrcs: Vec::new(),
-            receive_extensions: media.header_extensions.clone(),
+            remote_repairs: Vec::new(),
+            receive_extensions: in_direction(&media.header_extensions, false),
             send_extensions: Vec::new(),
-            ssrc: transceiver.ssrc,
+            extmap_allow_mixed: media.extmap_allow_mixed,
+            encodings: transceiver.encodings.iter().map(section_encoding).collect(),
             track: transceiver.receiver_track.clone(),
             feedback: Arc::clone(&transceiver.feedback),
         });
@@ -303,6 +361,11 @@ pub(super) fn media_sections(
                 .iter()
                 .find(|transceiver| transceiver.mid.as_deref() == Some(&ours.mid))?;
             let direction = our_media.direction.intersection(their_media.direction.reversed());
+            let mut encodings = transceiver.encodings.clone();
+            let mut agreed = send_encodings::wanted_by_peer(&ours.kind, their_media);
+            let said = send_encodings::said_by_us(&ours.kind, our_media);
+            agreed.retain(|layer| said.iter().any(|own| own.rid == layer.rid));
+            send_encodings::narrow(&mut encodings, &agreed, false);
             Some(MediaSection {
                 mid: ours.mid.clone(),
                 id: transceiver.id,
@@ -312,12 +375,43 @@ pub(super) fn media_sections(
                 send_codecs: their_media.codecs.clone(),
                 reduced_size: our_media.rtcp_reduced_size && their_media.rtcp_reduced_size,
                 remote_ssrcs: their_media.ssrcs.iter().map(|info| info.ssrc).collect(),
-                receive_extensions: our_media.header_extensions.clone(),
-                send_extensions: their_media.header_extensions.clone(),
-                ssrc: transceiver.ssrc,
+                remote_repairs: repairs(their_media),
+                receive_extensions: agreed_extensions(our_media, their_media),
+                send_extensions: agreed_extensions(their_media, our_media),
+                extmap_allow_mixed: our_media.extmap_allow_mixed && their_media.extmap_allow_mixed,
+                encodings: encodings.iter().map(section_encoding).collect(),
                 track: transceiver.receiver_track.clone(),
                 feedback: Arc::clone(&transceiver.feedback),
             })
+        })
+        .collect()
+}
+
+/// The header extensions that go from `sender` to `receiver`, with the ids the receiver has for them (RFC 8285
+/// section 5).
+fn agreed_extensions(
+    receiver: &RtpMediaContentDescription,
+    sender: &RtpMediaContentDescription,
+) -> Vec<RtpExtension> {
+    let mut agreed = in_direction(&receiver.header_extensions, false);
+    let sent = in_direction(&sender.header_extensions, true);
+    agreed.retain(|one| sent.iter().any(|other| other.uri == one.uri));
+    agreed
+}
+
+/// What the network task needs of an encoding.
+fn section_encoding(encoding: &SendEncoding) -> SectionEncoding {
+    let rid = encoding.rid().map(Arc::from);
+    SectionEncoding { rid, ssrc: encoding.ssrc, rtx_ssrc: encoding.rtx_ssrc }
+}
+
+/// Which SSRC of the peer repairs which (RFC 4588 section 8.3).
+fn repairs(media: &RtpMediaContentDescription) -> Vec<(u32, u32)> {
+    let groups = media.ssrc_groups.iter().filter(|group| group.semantics == "FID");
+    groups
+        .filter_map(|group| match group.ssrcs.as_slice() {
+            [primary, repair] => Some((*repair, *primary)),
+            _ => None,
         })
         .collect()
 }

@@ -1,8 +1,8 @@
 //! Which media section is whose, and what each asks for (RFC 9429 sections 5.2 and 5.3).
 
 use peerstack_jsep::{
-    Codec, ContentInfo, MediaDescriptionOptions, MediaKind, MediaSessionDescriptionFactory,
-    MediaSessionError, MediaSessionOptions, Msid, RtpTransceiverDirection,
+    ContentInfo, MediaDescriptionOptions, MediaKind, MediaSessionDescriptionFactory, MediaSessionError,
+    MediaSessionOptions, Msid, RtpTransceiverDirection, SsrcGroup,
 };
 
 use super::Created;
@@ -10,7 +10,7 @@ use crate::configuration::Configuration;
 use crate::network_task::Transports;
 use crate::rtp_transceiver::TransceiverId;
 use crate::shared::{Description, State, Transceiver};
-use crate::{RtcError, TrackKind};
+use crate::{RtcError, TrackKind, media_engine, send_encodings};
 
 /// Whose a section is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ pub(super) fn create_offer(
     let owners = sections.iter().map(|section| section.owner).collect();
     let wanted = sections.into_iter().map(|section| {
         let transport = transports.remove(&section.mid).unwrap_or_default();
-        options(state, section.mid, section.kind, section.owner, transport)
+        options(state, configuration, section.mid, section.kind, section.owner, transport)
     });
     let options = session_options(state, configuration, wanted.collect());
     let local = state.local().map(|description| &description.parsed);
@@ -166,7 +166,14 @@ pub(super) fn create_answer(
         };
         owners.push(owner);
         let transport = transports.remove(&content.mid).unwrap_or_default();
-        wanted.push(options(state, content.mid.clone(), content.kind.clone(), owner, transport));
+        wanted.push(options(
+            state,
+            configuration,
+            content.mid.clone(),
+            content.kind.clone(),
+            owner,
+            transport,
+        ));
     }
     let options = session_options(state, configuration, wanted);
     let local = state.local().map(|description| &description.parsed);
@@ -191,6 +198,7 @@ fn session_options(
 
 fn options(
     state: &State,
+    configuration: &Configuration,
     mid: String,
     kind: MediaKind,
     owner: SectionOwner,
@@ -202,20 +210,22 @@ fn options(
         SectionOwner::Transceiver(id) => state.transceiver(id),
     };
     let mut options = MediaDescriptionOptions::new(mid, kind, transport);
-    // Retransmission formats come with the media engine that can use them.
-    options.codecs.retain(is_supported);
     if let Some(transceiver) = transceiver {
-        describe(&mut options, transceiver);
+        describe(&mut options, configuration, transceiver);
     }
     options
 }
 
-fn describe(options: &mut MediaDescriptionOptions, transceiver: &Transceiver) {
+fn describe(options: &mut MediaDescriptionOptions, configuration: &Configuration, transceiver: &Transceiver) {
     options.direction = transceiver.direction;
-    if !transceiver.codec_preferences.is_empty() {
-        options.codecs.clone_from(&transceiver.codec_preferences);
-        options.keep_codec_order = true;
-    }
+    let own = configuration.settings.media.codecs(transceiver.kind);
+    options.keep_codec_order = !transceiver.codec_preferences.is_empty();
+    options.codecs = match options.keep_codec_order {
+        true => media_engine::preferred(own, &transceiver.codec_preferences),
+        false => own.to_vec(),
+    };
+    options.header_extensions =
+        media_engine::described_extensions(&options.kind, &transceiver.header_extensions);
     let track_id = Some(transceiver.sender_id.clone());
     options.msids = match transceiver.sender_streams.as_slice() {
         [] => vec![Msid { stream_id: None, track_id }],
@@ -224,13 +234,15 @@ fn describe(options: &mut MediaDescriptionOptions, transceiver: &Transceiver) {
             .map(|stream| Msid { stream_id: Some(stream.clone()), track_id: track_id.clone() })
             .collect(),
     };
-    if transceiver.direction != RtpTransceiverDirection::Inactive {
-        options.ssrcs = vec![transceiver.ssrc];
+    (options.rids, options.simulcast) = send_encodings::describe(&transceiver.encodings);
+    // Where RIDs tell streams apart SSRCs are not said (RFC 8853 section 5.4).
+    if options.rids.is_empty()
+        && transceiver.direction != RtpTransceiverDirection::Inactive
+        && let Some(encoding) = transceiver.encodings.first()
+    {
+        options.ssrcs = vec![encoding.ssrc, encoding.rtx_ssrc];
+        options.ssrc_groups = vec![SsrcGroup { semantics: "FID".to_owned(), ssrcs: options.ssrcs.clone() }];
     }
-}
-
-fn is_supported(codec: &Codec) -> bool {
-    codec.is_media() && !codec.is_red()
 }
 
 fn from_media_session(error: MediaSessionError) -> RtcError {

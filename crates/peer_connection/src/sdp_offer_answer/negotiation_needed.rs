@@ -3,6 +3,7 @@
 use peerstack_jsep::{MediaKind, RtpMediaContentDescription};
 
 use super::apply;
+use crate::configuration::Settings;
 use crate::rtp_transceiver::TransceiverId;
 use crate::shared::{Description, State, Transceiver};
 use crate::{
@@ -107,7 +108,7 @@ pub(super) fn associate(
     mid: &str,
     kind: crate::TrackKind,
     offered: RtpTransceiverDirection,
-    track_queue: usize,
+    settings: &Settings,
 ) -> TransceiverId {
     if let Some(transceiver) = state.transceiver_by_mid(mid) {
         return transceiver.id;
@@ -124,7 +125,7 @@ pub(super) fn associate(
     match free {
         Some(transceiver) => transceiver.id,
         None => {
-            let id = state.create_transceiver(kind, RtpTransceiverDirection::Recvonly, track_queue);
+            let id = state.create_transceiver(kind, RtpTransceiverDirection::Recvonly, settings);
             if let Some(transceiver) = state.transceiver_mut(id) {
                 transceiver.from_remote_offer = true;
             }

@@ -2,7 +2,7 @@
 //! task; what concerns transports is looked at by the network task. Answers to the `Validate..` functions of
 //! libwebrtc's `pc/sdp_offer_answer.cc`.
 
-use peerstack_jsep::{ContentInfo, SessionDescription as ParsedDescription};
+use peerstack_jsep::{ContentInfo, MediaKind, RID_URI, SessionDescription as ParsedDescription};
 
 use crate::configuration::RtpProtection;
 use crate::shared::State;
@@ -31,6 +31,7 @@ pub(super) fn complete_and_check(
         let offer = state.pending_local.as_ref().map(|description| &description.parsed);
         parsed.fill_in_missing_mids(offer);
         parsed.validate().map_err(refuse)?;
+        check_simulcast(sdp_type, parsed)?;
         offer.map_or(Ok(()), |offer| parsed.validate_answers(offer)).map_err(refuse)
     }
 }
@@ -51,4 +52,26 @@ fn check_in_the_clear(parsed: &ParsedDescription) -> Result<(), RtcError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// R11: an answer takes simulcast only where it takes the header extension that tells the streams apart (RFC 8853
+/// section 5.1), and never of audio, which is not offered so.
+fn check_simulcast(sdp_type: SdpType, parsed: &ParsedDescription) -> Result<(), RtcError> {
+    for content in &parsed.contents {
+        let Some(media) = content.description.as_rtp().filter(|media| !media.simulcast.is_empty()) else {
+            continue;
+        };
+        let problem = if content.kind == MediaKind::Audio {
+            "simulcast of audio was not offered"
+        } else if !media.header_extensions.iter().any(|extension| extension.uri == RID_URI) {
+            "simulcast needs the header extension that carries RIDs"
+        } else {
+            continue;
+        };
+        let (what, mid) = (sdp_type.as_str(), &content.mid);
+        return Err(RtcError::invalid_access(format!(
+            "the {what} is not usable: m-section {mid:?}: {problem}"
+        )));
+    }
+    Ok(())
 }

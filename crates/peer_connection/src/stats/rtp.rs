@@ -196,6 +196,11 @@ pub struct OutboundRtpStats {
     pub codec_id: Option<String>,
     /// Section.
     pub mid: String,
+    /// RTP stream id, where the sender has several encodings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rid: Option<String>,
+    /// Place of the encoding among those of its sender.
+    pub encoding_index: usize,
     /// What the peer reports of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_id: Option<String>,

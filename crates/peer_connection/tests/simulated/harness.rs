@@ -56,6 +56,13 @@ pub(crate) struct Peer {
     pub(crate) channels: mpsc::UnboundedReceiver<DataChannel>,
 }
 
+impl Peer {
+    /// Descriptions were passed on by the test itself: candidates may follow.
+    pub(crate) fn release(&self) {
+        let _ = self.negotiated.send_replace(true);
+    }
+}
+
 /// Two connections on two hosts that are not negotiated yet.
 pub(crate) fn two_peers(seed: u64, delay: Duration) -> (Lab, Peer, Peer) {
     two_peers_with(seed, delay, &Configuration::new())

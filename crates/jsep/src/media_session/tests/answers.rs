@@ -13,7 +13,7 @@ fn chromium_is_answered() {
     assert!(answer.contents.iter().all(|content| content.transport.setup == Some(ConnectionRole::Active)));
     assert_eq!(
         names(rtp(&answer, "0")),
-        ["111 opus", "9 G722", "0 PCMU", "8 PCMA", "110 telephone-event", "126 telephone-event"]
+        ["111 opus", "9 G722", "0 PCMU", "8 PCMA", "13 CN", "110 telephone-event", "126 telephone-event"]
     );
     assert_eq!(
         names(rtp(&answer, "1")),
@@ -262,6 +262,12 @@ fn simulcast_is_answered() {
         restrictions: Default::default(),
     }];
     assert!(serialize(&answer(&wanted, &offered)).contains("a=simulcast:recv f\r\n"));
+
+    // R11: without the header extension that tells the streams apart there is none.
+    let mut wanted = options_for(&offered);
+    wanted.sections[0].header_extensions.retain(|extension| extension.uri != RID_URI);
+    let made = answer(&wanted, &offered);
+    assert!(rtp(&made, "0").simulcast.is_empty() && rtp(&made, "0").rids.is_empty());
 
     // A server asks for simulcast: we send what we have of it.
     let mut server = parse(test_sdp::CHROMIUM_SIMULCAST_OFFER).unwrap();

@@ -42,9 +42,11 @@ impl Media {
             self.add_outbound(snapshot, clock, transport, reporter);
         }
         for section in self.sections.values().map(|section| &section.config) {
-            snapshot
-                .media_sources
-                .insert(section.mid.clone(), self.counters.handed(clock.now(), section.ssrc));
+            // Of several encodings the one that has the most of the source's frames.
+            let encodings = section.encodings.iter();
+            let counts = encodings.map(|encoding| self.counters.handed(clock.now(), encoding.ssrc));
+            let counts = counts.max_by_key(|counts| counts.frames).unwrap_or_default();
+            snapshot.media_sources.insert(section.mid.clone(), counts);
         }
     }
 
@@ -63,6 +65,10 @@ impl Media {
             let kind = section.map_or_else(|| self.kind_of(source.payload_type), |one| one.config.kind);
             let mut stream = Stream::new(transport, ssrc, kind);
             let codec = self.received_codec(source.section, source.payload_type);
+            // Retransmissions are no stream of their own (webrtc-stats section 5).
+            if codec.is_some_and(Codec::is_rtx) {
+                continue;
+            }
             stream.codec_id = add_codec(snapshot, clock, &stream, 'I', codec);
             let track = section.map_or_else(|| self.unsignaled.get(&ssrc), |one| Some(&one.config.track));
             let taken = track.map(|track| track.taken(ssrc)).unwrap_or_default();
@@ -108,6 +114,11 @@ impl Media {
                 continue;
             };
             let config = &section.config;
+            if section.is_retransmission(measured.ssrc) {
+                continue;
+            }
+            let mut encodings = config.encodings.iter().enumerate();
+            let encoding = encodings.find(|(_, encoding)| encoding.ssrc == measured.ssrc);
             let mut stream = Stream::new(transport, measured.ssrc, config.kind);
             let payload_type = section.sent_payload_type;
             let codec = match payload_type {
@@ -124,6 +135,8 @@ impl Media {
                 transport_id: stream.transport_id.clone(),
                 codec_id: stream.codec_id.clone(),
                 mid: config.mid.clone(),
+                rid: encoding.and_then(|(_, encoding)| encoding.rid.as_deref().map(str::to_owned)),
+                encoding_index: encoding.map_or(0, |(index, _)| index),
                 active: config.direction.sends(),
                 ..outbound.with_media(config.kind, &handed, &sent)
             });
