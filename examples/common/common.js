@@ -59,7 +59,7 @@ export async function source({ audio = true, video = true } = {}) {
 }
 
 function drawn() {
-  const canvas = Object.assign(document.createElement('canvas'), { width: 640, height: 360 });
+  const canvas = Object.assign(document.createElement('canvas'), { width: 1280, height: 720 });
   const context = canvas.getContext('2d');
   let turn = 0;
   setInterval(() => {

@@ -9,9 +9,10 @@ import { after, before, describe, test } from 'node:test';
 
 import { browsers, launch } from './lib/browsers.js';
 import { example, frames } from './lib/example.js';
+import { ivf, oggOpus } from './lib/files.js';
 import { Program } from './lib/program.js';
 
-const EXAMPLES = ['data-channels', 'perfect-negotiation', 'stats', 'whip-whep'];
+const EXAMPLES = ['data-channels', 'perfect-negotiation', 'save-to-disk', 'simulcast-receive', 'stats', 'whip-whep'];
 
 describe('the command line of each example', () => {
   for (const name of EXAMPLES) {
@@ -49,6 +50,43 @@ for (const name of browsers()) {
       await place.browser?.close();
       if (place.folder) rmSync(place.folder, { recursive: true });
     });
+    const folder = () => ['--folder', place.folder];
+
+    example('save-to-disk', place, 'save-to-disk writes files', async ({ open, context }) => {
+      const page = await open();
+      await page.click('#start');
+      await page.waitForFunction(() => window.pc?.connectionState === 'connected', { timeout: 30_000 });
+      await new Promise((resolve) => { setTimeout(resolve, 4_000); });
+      await page.click('#stop');
+      // The program notices by itself that the browser has gone, and completes the files.
+      const read = async () => {
+        for (const late = Date.now() + 60_000; ; await new Promise((resolve) => { setTimeout(resolve, 200); })) {
+          try {
+            return [ivf(readFileSync(join(place.folder, 'video.ivf'))), oggOpus(readFileSync(join(place.folder, 'audio.ogg')))];
+          } catch (error) {
+            if (Date.now() > late) throw error;
+          }
+        }
+      };
+      const [video, audio] = await read();
+      context.diagnostic(JSON.stringify({ video, audio }));
+      assert.ok(video.codec === 'VP80' && video.keyFrameFirst && video.width > 0 && video.height > 0, JSON.stringify(video));
+      assert.ok(video.frames > 20 && video.seconds > 2 && video.seconds < 10, JSON.stringify(video));
+      assert.ok(audio.seconds > 2 && audio.seconds < 10 && Math.abs(audio.seconds - video.seconds) < 2, JSON.stringify(audio));
+    }, folder);
+
+    example('play-from-disk', place, 'play-from-disk plays them', async ({ open, context }) => {
+      const page = await open();
+      await page.evaluate(() => { document.getElementById('video').muted = false; });
+      const decoded = await frames(page, 60);
+      const sound = async () => {
+        const report = [...(await window.pc.getStats()).values()];
+        return report.find(({ type, kind, totalAudioEnergy }) => type === 'inbound-rtp' && kind === 'audio' && totalAudioEnergy > 0);
+      };
+      await page.waitForFunction(sound, { timeout: 30_000, polling: 200 });
+      context.diagnostic(`${decoded} frames`);
+    }, folder);
+
     example('stats', place, 'stats writes a dump of webrtc-internals', async ({ open, context }) => {
       const page = await open();
       const measured = () => {
@@ -72,6 +110,26 @@ for (const name of browsers()) {
       assert.ok(connection.updateLog.some(({ type, value }) => type === 'connectionstatechange' && value === 'connected'));
       context.diagnostic(`${Object.keys(connection.stats).length} series of ${[...types].sort().join(', ')}`);
     }, () => ['--file', join(place.folder, 'dump')]);
+
+    if (name === 'chromium') {
+      example('simulcast-receive', place, 'simulcast-receive sends each layer back', async ({ open, context }) => {
+        const page = await open();
+        const all = () => ['q', 'h', 'f'].every((rid) => window.layers?.[rid]?.packets > 20);
+        await page.waitForFunction(all, { timeout: 45_000, polling: 200 });
+        const widths = {};
+        for (const rid of ['f', 'q', 'h']) {
+          await page.click(`#${rid}`);
+          const width = { f: 1280, h: 640, q: 320 }[rid];
+          await page.waitForFunction((width) => document.getElementById('back').videoWidth === width, { timeout: 30_000, polling: 100 }, width);
+          await frames(page, 10);
+          widths[rid] = width;
+        }
+        const layers = await page.evaluate(() => window.layers);
+        assert.deepEqual(Object.keys(layers).sort(), ['f', 'h', 'q'], 'each packet of media had its RID');
+        assert.equal(new Set(Object.values(layers).map(({ ssrc }) => ssrc)).size, 3);
+        context.diagnostic(JSON.stringify({ layers, widths }));
+      });
+    }
 
     example('data-channels', place, 'data-channels', async ({ open, context }) => {
       const page = await open();
