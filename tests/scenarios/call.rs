@@ -23,6 +23,9 @@ pub(crate) const CHECK_RECEIVING_INTERVAL: Duration = Duration::from_millis(250)
 pub(crate) const RECEIVING_SWITCHING_DELAY: Duration = Duration::from_secs(1);
 /// T04: the longest time between two checks of a stable pair, spread to 1.2 times its interval.
 pub(crate) const CONSENT_CHECK_INTERVAL: Duration = Duration::from_millis(3000);
+/// The controlled side has left a pair: the controlling one doubts it after a second without a packet (ours; in
+/// libwebrtc only the receiving time-out tells), and leaves it after the damping delay.
+pub(crate) const FOLLOWING: Duration = Duration::from_millis(2 * 1000 + 250 + 150);
 /// T06, T07: a pair that was silent for so long has timed out.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Each side sends an RTP packet and a message so often.

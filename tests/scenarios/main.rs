@@ -16,9 +16,12 @@ mod support;
 
 mod both_controlling;
 mod call;
+mod change_of_network;
 mod duplicated_and_reordered;
 mod fail_over;
+mod interface_lost_and_found;
 mod loss_20_percent;
 mod nat_rebinding;
 mod round_trip_300_ms;
 mod sleep_and_clocks;
+mod turn_server_restarted;

@@ -439,7 +439,12 @@ impl IceController for BasicIceController {
                     // What a restart brings is not pruned in favour of what it replaces: the peer's checks may
                     // come, and look like less than they are, before its answer (C23, RFC 8445 section 9).
                     // Nor, on the controlled side, what the peer has chosen since.
+                    // What comes when all is settled is checked once before it is set aside: it may be where the
+                    // peer is about to move, and our NAT shall let its checks in by then.
+                    let unchecked = connection.num_pings_sent() == 0 && connection.has_remote_credentials();
+                    let late = unchecked && best.stable(view.now);
                     best.id() != connection.id()
+                        && !late
                         && !best.weak()
                         && (view.role == IceRole::Controlling
                             || connection.last_nomination_received() <= best.last_nomination_received())

@@ -96,6 +96,8 @@ pub struct Connection {
     state: IceCandidatePairState,
     receiving: bool,
     receiving_unchanged_since: Instant,
+    /// The peer was seen to send by another pair, and nothing came here since.
+    shunned_since: Option<Instant>,
     pruned: bool,
     selected: bool,
     nomination: u32,
@@ -166,6 +168,7 @@ impl Connection {
             state: IceCandidatePairState::Waiting,
             receiving: false,
             receiving_unchanged_since: now,
+            shunned_since: None,
             pruned: false,
             selected: false,
             nomination: 0,
@@ -423,12 +426,26 @@ impl Connection {
             config.receiving_timeout
         };
         let lately = self.last_received().is_some_and(|at| now <= at + timeout);
-        let receiving = answered || lately;
+        if self.shunned_since.is_some_and(|since| self.last_received().is_some_and(|at| at > since)) {
+            self.shunned_since = None;
+        }
+        let receiving = (answered || lately) && self.shunned_since.is_none();
         if receiving != self.receiving {
             self.receiving = receiving;
             self.receiving_unchanged_since = now;
             events.emit(ConnectionEvent::StateChange(self.id));
         }
+    }
+
+    /// The peer sends by another pair while nothing comes here: it does not receive until something does.
+    pub(crate) fn shun(
+        &mut self,
+        now: Instant,
+        config: &IceConfig,
+        events: &mut EventSource<ConnectionEvent>,
+    ) {
+        self.shunned_since = Some(now);
+        self.update_receiving(now, config, events);
     }
 
     /// Data came in. Emits only if the receiving state changed.

@@ -330,7 +330,10 @@ impl P2PTransportChannel {
         while let Some(event) = self.connection_receiver.try_next() {
             any = true;
             match event {
-                ConnectionEvent::StateChange(_) => self.request_sort(IceSwitchReason::ConnectStateChange),
+                ConnectionEvent::StateChange(id) => {
+                    self.verify_allocation_of(now, id);
+                    self.request_sort(IceSwitchReason::ConnectStateChange);
+                }
                 ConnectionEvent::Nominated(id) => self.on_nominated(now, id),
                 ConnectionEvent::Destroyed(id) => self.on_connection_destroyed(now, id),
                 ConnectionEvent::RoleConflict(_) => self.on_role_conflict(),

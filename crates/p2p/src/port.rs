@@ -58,6 +58,8 @@ pub enum PortEvent {
     RouteChange(PortId, SocketAddr),
     /// Nothing reaches this peer from here any more.
     PeerUnreachable(PortId, SocketAddr),
+    /// Candidates that were told are gone.
+    CandidatesRemoved(PortId, Vec<Candidate>),
     /// The stream to this address, or to the relay before it, is gone.
     ConnectionClosed(PortId, SocketAddr),
 }
@@ -457,6 +459,14 @@ impl Port {
             Self::Udp(port) => port.stop_gathering(),
             Self::Turn(port) => port.stop_gathering(),
             Self::Tcp(_) => {}
+        }
+    }
+
+    /// Nothing comes by it any more: asks the server whether it still holds what it held.
+    pub(crate) fn verify_allocation(&mut self, now: Instant, io: &mut PortIo<'_>) {
+        match self {
+            Self::Udp(_) | Self::Tcp(_) => {}
+            Self::Turn(port) => port.verify_allocation(now, io),
         }
     }
 

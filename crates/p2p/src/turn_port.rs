@@ -11,7 +11,7 @@ mod entry;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use peerstack_base::{
     Ecn, IoRequest, PortRange, ResolveId, SocketEvent, SocketId, StreamFraming, StreamOptions,
@@ -33,6 +33,12 @@ use crate::udp_port::SERVER_NOT_REACHABLE_ERROR;
 const MAX_TURN_USERNAME_LENGTH: usize = 509;
 /// Requests that wait for an answer at once: some for each permission and channel.
 const MAX_PENDING_REQUESTS: usize = 1024;
+
+/// How often a lost stream to a server is opened again for the pairs that need it: after 0, 0.5, 1, 1.5 s and so
+/// on, for as long as a pair lives (T06).
+const MAX_RECONNECTS: u32 = 7;
+/// See [`MAX_RECONNECTS`].
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
 /// How a TURN server is reached (libwebrtc `ProtocolType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -132,6 +138,13 @@ pub(crate) struct TurnPort {
     credentials: LongTermCredentials,
     requests: StunRequestManager<TurnRequest>,
     refresh_at: Option<Instant>,
+    /// A Refresh waits for its answer.
+    refreshing: bool,
+    /// The allocation was lost, and another one is to take its place for the pairs there are.
+    renewing: bool,
+    /// When the lost stream to the server is opened again, and how often it was since there was an allocation.
+    reconnect_at: Option<Instant>,
+    reconnects: u32,
     permissions: BTreeMap<IpAddr, Permission>,
     entries: BTreeMap<SocketAddr, TurnEntry>,
     next_channel: u16,
@@ -167,6 +180,10 @@ impl TurnPort {
             credentials,
             requests: StunRequestManager::with_max_pending(MAX_PENDING_REQUESTS),
             refresh_at: None,
+            refreshing: false,
+            renewing: false,
+            reconnect_at: None,
+            reconnects: 0,
             permissions: BTreeMap::new(),
             entries: BTreeMap::new(),
             next_channel: peerstack_stun::MIN_CHANNEL,
@@ -310,15 +327,29 @@ impl TurnPort {
                 self.state = TurnPortState::Connected;
                 self.send_request(now, TurnRequest::allocate(), io);
             }
-            SocketEvent::Closed { reason, .. } => self.on_socket_closed(reason, io),
+            SocketEvent::Closed { reason, .. } => self.on_socket_closed(now, reason, io),
             _ => {}
         }
     }
 
-    /// The stream is gone, and with it the allocation and its pairs (U12).
-    fn on_socket_closed(&mut self, reason: &str, io: &mut PortIo<'_>) {
+    /// The stream is gone, and with it the allocation. Where it has pairs it is opened again: at once, then at
+    /// growing distances; libwebrtc gives the pairs up (U12).
+    fn on_socket_closed(&mut self, now: Instant, reason: &str, io: &mut PortIo<'_>) {
         self.socket = None;
-        self.refresh_at = None;
+        (self.refresh_at, self.refreshing) = (None, false);
+        let had = self.receives() || self.renewing;
+        if had && !self.base.connections.is_empty() && self.reconnects < MAX_RECONNECTS {
+            tracing::debug!(target: "peerstack::ice::turn", url = %self.shown, reason, "the stream is lost");
+            self.requests.clear();
+            self.credentials.reset();
+            self.renewing = true;
+            self.state = TurnPortState::Connecting;
+            self.forget_entries(io);
+            let wait = if self.reconnects == 0 { Duration::ZERO } else { RECONNECT_DELAY * self.reconnects };
+            self.reconnects += 1;
+            self.reconnect_at = Some(now + wait);
+            return;
+        }
         self.entries.clear();
         self.permissions.clear();
         if !self.receives() {
@@ -364,6 +395,10 @@ impl TurnPort {
         self.requests.clear();
         if self.state != TurnPortState::Ready {
             self.state = TurnPortState::Disconnected;
+        }
+        self.reconnect_at = None;
+        if std::mem::take(&mut self.renewing) {
+            self.fail_connections(io);
         }
         if !self.stopped {
             let unspecified = self.local.ip().is_unspecified();
@@ -457,7 +492,12 @@ impl TurnPort {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let permissions = self.permissions.values().map(Permission::due);
         let entries = self.entries.values().filter_map(TurnEntry::due);
-        permissions.chain(entries).chain(self.requests.next_timeout()).chain(self.refresh_at).min()
+        permissions
+            .chain(entries)
+            .chain(self.requests.next_timeout())
+            .chain(self.refresh_at)
+            .chain(self.reconnect_at)
+            .min()
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, io: &mut PortIo<'_>) {
@@ -468,14 +508,21 @@ impl TurnPort {
         }
         if self.refresh_at.is_some_and(|at| at <= now) {
             self.refresh_at = None;
+            self.refreshing = true;
             self.send_request(now, TurnRequest::refresh(), io);
+        }
+        if self.reconnect_at.is_some_and(|at| at <= now) {
+            self.reconnect_at = None;
+            if let Some(server) = self.server_address {
+                self.open_stream(server, io);
+            }
         }
         self.refresh_entries(now, io);
     }
 
     /// No more candidates are wanted: an allocation that is still on its way is released when it comes.
     pub(crate) fn stop_gathering(&mut self) {
-        if self.state != TurnPortState::Ready {
+        if self.state != TurnPortState::Ready && !self.renewing {
             self.stopped = true;
             self.resolving = None;
         }

@@ -79,23 +79,29 @@ impl BasicPortAllocatorSession {
             .filter_map(|sequence| sequence.bound.map(|bound| bound.id))
             .collect();
         self.close_unused_sockets(sockets, io.io_requests);
-        let filter = self.filter;
         let mut removed: Vec<Candidate> = Vec::new();
         for id in &pruned {
             if let Some(port) = self.ports.get_mut(id) {
                 port.prune();
-                // As they were told; what checks brought to light was not.
-                let told = port.base().candidates.iter().filter(|candidate| {
-                    candidate.candidate_type != CandidateType::Prflx && is_signalable(filter, candidate)
-                });
-                removed.extend(told.cloned().map(|candidate| sanitize_related_address(filter, candidate)));
+                removed.extend(port.base().candidates.iter().cloned());
             }
         }
         if !pruned.is_empty() {
             self.events.emit(PortAllocatorSessionEvent::PortsPruned(pruned));
-            if !removed.is_empty() {
-                self.events.emit(PortAllocatorSessionEvent::CandidatesRemoved(removed));
-            }
+            self.on_candidates_removed(removed);
+        }
+    }
+
+    /// Candidates of ports are gone: told as they were told; what checks brought to light was not.
+    pub(super) fn on_candidates_removed(&mut self, removed: Vec<Candidate>) {
+        let filter = self.filter;
+        let told = removed.into_iter().filter(|candidate| {
+            candidate.candidate_type != CandidateType::Prflx && is_signalable(filter, candidate)
+        });
+        let removed: Vec<Candidate> =
+            told.map(|candidate| sanitize_related_address(filter, candidate)).collect();
+        if !removed.is_empty() {
+            self.events.emit(PortAllocatorSessionEvent::CandidatesRemoved(removed));
         }
     }
 

@@ -369,6 +369,7 @@ impl BasicPortAllocatorSession {
                 PortEvent::ConnectionClosed(port, remote) => {
                     self.events.emit(PortAllocatorSessionEvent::ConnectionClosed(port, remote));
                 }
+                PortEvent::CandidatesRemoved(_, candidates) => self.on_candidates_removed(candidates),
                 PortEvent::PeerUnreachable(port, remote) => {
                     self.events.emit(PortAllocatorSessionEvent::PeerUnreachable(port, remote));
                 }
@@ -378,7 +379,10 @@ impl BasicPortAllocatorSession {
     }
 
     fn on_candidate_ready(&mut self, id: PortId, candidate: Candidate) {
-        if self.stopped {
+        // What takes the place of a relay that was told, and lost, is told after gathering too.
+        let replaces = candidate.candidate_type == crate::CandidateType::Relay
+            && self.ports.get(&id).is_some_and(|port| port.base().ready);
+        if self.stopped && !replaces {
             return;
         }
         let filter = self.filter;
@@ -597,6 +601,19 @@ impl BasicPortAllocatorSession {
     ) {
         if let Some(port) = self.ports.get_mut(&id) {
             port.bind_channel(now, remote, &mut port_io(io, allocator, &mut self.port_events));
+        }
+    }
+
+    /// Nothing comes by a port any more.
+    pub(crate) fn verify_allocation(
+        &mut self,
+        now: Instant,
+        id: PortId,
+        allocator: &mut BasicPortAllocator,
+        io: &mut SessionIo<'_>,
+    ) {
+        if let Some(port) = self.ports.get_mut(&id) {
+            port.verify_allocation(now, &mut port_io(io, allocator, &mut self.port_events));
         }
     }
 

@@ -104,11 +104,25 @@ impl P2PTransportChannel {
         }
         connection.received_data(now, len, &self.config, &mut self.connection_events);
         let id = connection.id();
-        if self.role == IceRole::Controlled && self.selected != Some(id) {
-            // The peer sends here: so shall we (S01).
-            self.consider_switch(now, id, IceSwitchReason::DataReceived);
+        if self.selected != Some(id) {
+            match self.role {
+                // The peer sends here: so shall we (S01).
+                IceRole::Controlled => self.consider_switch(now, id, IceSwitchReason::DataReceived),
+                IceRole::Controlling => self.suspect_selected(now),
+            }
         }
         true
+    }
+
+    /// We choose the pair, but the peer sends by another one, and nothing has come by ours for a while: it has
+    /// lost ours, since it would follow us otherwise. Ours counts as not receiving from now on, instead of once
+    /// the receiving time-out is over, and is left by the usual rules (T10).
+    fn suspect_selected(&mut self, now: Instant) {
+        let delay = self.config.receiving_switching_delay;
+        let Some(selected) = self.selected.and_then(|id| self.connections.get_mut(&id)) else { return };
+        if selected.receiving() && selected.last_received().is_some_and(|at| now >= at + delay) {
+            selected.shun(now, &self.config, &mut self.connection_events);
+        }
     }
 
     fn receive_stun(
@@ -488,7 +502,8 @@ impl P2PTransportChannel {
 
     // ---- checks out
 
-    fn view(&self, now: Instant) -> IceControllerView<'_> {
+    /// What a controller sees of this transport.
+    pub fn ice_controller_view(&self, now: Instant) -> IceControllerView<'_> {
         IceControllerView { now, connections: &self.connections, role: self.role, state: self.legacy_state }
     }
 
@@ -497,7 +512,9 @@ impl P2PTransportChannel {
         if self.ping_due.is_some() || self.connections.is_empty() {
             return;
         }
-        if self.ice_mode == IceMode::Full && self.controller.has_pingable_connection(&self.view(now)) {
+        if self.ice_mode == IceMode::Full
+            && self.controller.has_pingable_connection(&self.ice_controller_view(now))
+        {
             self.check_and_ping(now);
         } else {
             // States change with time even when nothing can be checked.
@@ -541,7 +558,10 @@ impl P2PTransportChannel {
         let Some(connection) = self.connections.get(&id) else { return };
         let wanted = connection.num_pings_sent() == 0
             || (!connection.writable() && connection.last_ping_received() > connection.last_ping_sent());
-        if !wanted || !self.controller.is_pingable(&self.view(now), id) || !self.take_ping_token(now) {
+        if !wanted
+            || !self.controller.is_pingable(&self.ice_controller_view(now), id)
+            || !self.take_ping_token(now)
+        {
             return;
         }
         self.ping_connection(now, id);
@@ -554,7 +574,7 @@ impl P2PTransportChannel {
             .iter()
             .copied()
             .filter(|id| self.connections.get(id).is_some_and(|connection| connection.num_pings_sent() == 0))
-            .filter(|id| self.controller.is_pingable(&self.view(now), *id))
+            .filter(|id| self.controller.is_pingable(&self.ice_controller_view(now), *id))
             .take(PING_BURST as usize)
             .collect();
         for id in fresh {
@@ -590,7 +610,7 @@ impl P2PTransportChannel {
                 nomination = if self.selected == Some(id) { self.nomination } else { 0 };
             } else {
                 use_candidate = self.controller.get_use_candidate_attr(
-                    &self.view(now),
+                    &self.ice_controller_view(now),
                     id,
                     self.config.nomination_mode,
                     self.remote_ice_mode,

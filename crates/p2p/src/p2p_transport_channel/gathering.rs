@@ -9,8 +9,8 @@ use crate::basic_port_allocator::{BasicPortAllocatorSession, SessionConfig, Sess
 use crate::connection::ConnectionId;
 use crate::port::PortId;
 use crate::{
-    CandidateFilter, IceGatheringState, IceMode, IceParameters, IceSwitchReason, IceTransportEvent,
-    PortAllocatorSessionEvent,
+    CandidateFilter, CandidateType, IceGatheringState, IceMode, IceParameters, IceSwitchReason,
+    IceTransportEvent, PortAllocatorSessionEvent,
 };
 
 impl P2PTransportChannel {
@@ -37,7 +37,7 @@ impl P2PTransportChannel {
             while session.events.try_next().is_some() {}
         }
         let pruned: Vec<PortId> = std::mem::take(&mut self.ports);
-        pruned.iter().for_each(|port| self.update_routes(*port));
+        pruned.iter().for_each(|port| self.update_routes(now, *port));
         self.mark_port_pruned(&pruned);
         self.local_candidates.clear();
         let filter = self.allocator.config.candidate_filter;
@@ -190,7 +190,7 @@ impl P2PTransportChannel {
                 self.set_gathering_state(IceGatheringState::Complete);
             }
             PortAllocatorSessionEvent::CandidatesAllocationDone => {}
-            PortAllocatorSessionEvent::RouteChange(port, _) => self.update_routes(port),
+            PortAllocatorSessionEvent::RouteChange(port, _) => self.update_routes(now, port),
             PortAllocatorSessionEvent::ConnectionClosed(port, remote) => {
                 let id = self.connection_of(port, remote);
                 if let Some(connection) = id.and_then(|id| self.connections.get_mut(&id)) {
@@ -221,6 +221,27 @@ impl P2PTransportChannel {
         }
     }
 
+    /// Nothing comes by the selected pair any more: where a relay is its local end, the server may have lost the
+    /// allocation, and is asked.
+    pub(super) fn verify_allocation_of(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get(&id).filter(|_| self.selected == Some(id)) else {
+            return;
+        };
+        let silent = !connection.receiving() && connection.last_received().is_some();
+        if !silent || connection.local.candidate_type != CandidateType::Relay {
+            return;
+        }
+        let port = connection.port;
+        let mut io = SessionIo {
+            transmits: &mut self.transmits,
+            io_requests: &mut self.io_requests,
+            random: &mut self.random,
+        };
+        for session in &mut self.sessions {
+            session.session.verify_allocation(now, port, &mut self.allocator, &mut io);
+        }
+    }
+
     /// Time to look for networks that carry nothing (T12).
     pub(super) fn regather_on_failed_networks(&mut self, now: Instant) {
         self.regather_due = Some(now + self.config.regather_on_failed_networks_interval);
@@ -239,13 +260,25 @@ impl P2PTransportChannel {
     }
 
     /// Connections of a port send the way it says now.
-    fn update_routes(&mut self, port: PortId) {
+    fn update_routes(&mut self, now: Instant, port: PortId) {
+        let mut renewed = None;
         let session = self.sessions.iter().find(|session| session.session.port(port).is_some());
         let Some(port) = session.and_then(|session| session.session.port(port)) else { return };
         for (remote, id) in &port.base().connections {
             if let (Some(route), Some(connection)) = (port.route_to(*remote), self.connections.get_mut(id)) {
                 connection.set_route(route, port.is_connected(*remote), &mut self.connection_events);
+                // A relay that was made anew has another address.
+                let relayed = connection.local.candidate_type == CandidateType::Relay;
+                let known = connection.local.address.ip().is_some_and(|at| port.base().has_candidate(at));
+                if let Some(candidate) = port.local_candidate(*remote).filter(|_| relayed && !known) {
+                    connection.local = candidate;
+                    renewed = renewed.or(Some(*id).filter(|id| self.selected == Some(*id)));
+                }
             }
+        }
+        if let Some(id) = renewed {
+            // The peer learns of it by a check.
+            self.ping_connection(now, id);
         }
         self.request_sort(IceSwitchReason::Unknown);
     }

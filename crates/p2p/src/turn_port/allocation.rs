@@ -173,7 +173,10 @@ impl TurnPort {
         match request.kind {
             TurnRequestKind::Allocate => self.on_allocate_success(now, message, io),
             TurnRequestKind::Refresh => match message.lifetime() {
-                Some(lifetime) => self.schedule_refresh(now, lifetime),
+                Some(lifetime) => {
+                    self.refreshing = false;
+                    self.schedule_refresh(now, lifetime);
+                }
                 None => self.on_refresh_error(io),
             },
             TurnRequestKind::Release => {}
@@ -197,6 +200,11 @@ impl TurnPort {
             // Nobody waits for it any more.
             return self.release(now, io);
         }
+        let renewed = std::mem::take(&mut self.renewing);
+        if renewed {
+            let gone = std::mem::take(&mut self.base.candidates);
+            io.events.emit(PortEvent::CandidatesRemoved(self.base.id, gone));
+        }
         for relayed in relayed.iter().filter(usable) {
             if self.base.candidate_of_family(relayed.is_ipv4()).is_some() {
                 continue;
@@ -214,6 +222,10 @@ impl TurnPort {
         }
         self.schedule_refresh(now, lifetime);
         self.base.complete(io.events);
+        if renewed {
+            self.reconnects = 0;
+            self.renew_entries(now, io);
+        }
     }
 
     fn schedule_refresh(&mut self, now: Instant, lifetime: u32) {
@@ -257,6 +269,9 @@ impl TurnPort {
             }
             error_code::ALLOCATION_MISMATCH if request.kind == TurnRequestKind::Allocate => {
                 self.on_allocate_mismatch(now, io);
+            }
+            error_code::ALLOCATION_MISMATCH if request.kind != TurnRequestKind::Release => {
+                self.on_allocation_lost(now, io);
             }
             _ => self.on_request_failed(now, request, code, text, io),
         }
@@ -303,6 +318,32 @@ impl TurnPort {
         }
     }
 
+    /// Nothing comes by the allocation any more: is it still there? A server that was restarted drops what is
+    /// sent by one that it has forgotten, but answers requests.
+    pub(crate) fn verify_allocation(&mut self, now: Instant, io: &mut PortIo<'_>) {
+        if self.state == TurnPortState::Ready && !self.refreshing {
+            self.refresh_at = None;
+            self.refreshing = true;
+            self.send_request(now, TurnRequest::refresh(), io);
+        }
+    }
+
+    /// The server knows of no allocation of ours (RFC 8656 section 7.3): another one takes its place, with the
+    /// pairs this one had. libwebrtc gives them up (U10), and leaves the rest to an ICE restart.
+    fn on_allocation_lost(&mut self, now: Instant, io: &mut PortIo<'_>) {
+        if self.state != TurnPortState::Ready {
+            return;
+        }
+        tracing::debug!(target: "peerstack::ice::turn", url = %self.shown, "the allocation is lost");
+        self.requests.clear();
+        (self.refresh_at, self.refreshing) = (None, false);
+        self.mismatches = 0;
+        self.renewing = true;
+        self.state = TurnPortState::Connected;
+        self.forget_entries(io);
+        self.send_request(now, TurnRequest::allocate(), io);
+    }
+
     fn on_request_failed(
         &mut self,
         now: Instant,
@@ -330,9 +371,14 @@ impl TurnPort {
     fn on_refresh_error(&mut self, io: &mut PortIo<'_>) {
         tracing::debug!(target: "peerstack::ice::turn", url = %self.shown, "the allocation could not be refreshed");
         self.requests.clear();
-        self.refresh_at = None;
+        (self.refresh_at, self.refreshing) = (None, false);
         self.permissions.clear();
         self.state = TurnPortState::ReceiveOnly;
+        self.fail_connections(io);
+    }
+
+    /// Nothing gets through by this port any more.
+    pub(super) fn fail_connections(&mut self, io: &mut PortIo<'_>) {
         for peer in self.base.connections.keys() {
             io.events.emit(PortEvent::PeerUnreachable(self.base.id, *peer));
         }

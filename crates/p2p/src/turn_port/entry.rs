@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use peerstack_stun::{MAX_CHANNEL, is_channel_number};
 
-use super::TurnPort;
 use super::allocation::TurnRequest;
+use super::{TurnPort, TurnPortState};
 use crate::p2p_constants::MAX_CONNECTIONS;
 use crate::port::{PortEvent, PortIo};
 
@@ -71,9 +71,37 @@ impl TurnEntry {
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
+
+    fn unbind(&mut self) {
+        (self.channel, self.due) = (ChannelState::Unbound, None);
+    }
 }
 
 impl TurnPort {
+    /// The allocation is gone, and with it its permissions and channels.
+    pub(super) fn forget_entries(&mut self, io: &mut PortIo<'_>) {
+        self.permissions.clear();
+        let connections = &self.base.connections;
+        self.entries.retain(|peer, _| connections.contains_key(peer));
+        self.entries.values_mut().for_each(TurnEntry::unbind);
+        self.tell_routes(io);
+    }
+
+    /// There is an allocation again: the peers of all connections need their permissions.
+    pub(super) fn renew_entries(&mut self, now: Instant, io: &mut PortIo<'_>) {
+        let peers: Vec<SocketAddr> = self.base.connections.keys().copied().collect();
+        for peer in peers {
+            self.create_or_refresh_entry(now, peer, io);
+        }
+        self.tell_routes(io);
+    }
+
+    fn tell_routes(&self, io: &mut PortIo<'_>) {
+        for peer in self.base.connections.keys() {
+            io.events.emit(PortEvent::RouteChange(self.base.id, *peer));
+        }
+    }
+
     /// A connection to this peer was made: it needs a permission (libwebrtc `CreateOrRefreshEntry`).
     pub(crate) fn create_or_refresh_entry(&mut self, now: Instant, peer: SocketAddr, io: &mut PortIo<'_>) {
         if self.entries.len() >= 2 * MAX_CONNECTIONS {
@@ -90,7 +118,8 @@ impl TurnPort {
     /// Data goes to this peer: a channel makes its packets shorter (RFC 8656 section 12). Does nothing if one
     /// is bound, or about to be.
     pub(crate) fn bind_channel(&mut self, now: Instant, peer: SocketAddr, io: &mut PortIo<'_>) {
-        let Some(entry) = self.entries.get_mut(&peer) else { return };
+        let ready = self.state == TurnPortState::Ready;
+        let Some(entry) = self.entries.get_mut(&peer).filter(|_| ready) else { return };
         if entry.channel != ChannelState::Unbound || !is_channel_number(self.next_channel) {
             return;
         }

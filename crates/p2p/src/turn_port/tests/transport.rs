@@ -353,16 +353,67 @@ fn without_channels_indications_do() {
     assert_eq!(pair.a.channel.network_route().unwrap().packet_overhead, 28 + 36);
 }
 
-/// U10: an allocation that cannot be refreshed: its pairs fail.
+/// U10: an allocation that the server does not refresh: its pairs fail.
 #[test]
-fn a_lost_allocation_fails_its_pairs() {
+fn an_allocation_that_is_not_refreshed_fails_its_pairs() {
     let (mut pair, server) = pair(relay_only, all);
     pair.start();
     assert!(pair.run_until(ms(3000), Pair::both_connected));
-    server.configure(|config| config.refuse = [(Method::REFRESH, 437)].into());
+    server.configure(|config| config.refuse = [(Method::REFRESH, 403)].into());
     pair.run_for(Duration::from_secs(600));
     assert!(!pair.a.channel.writable());
     assert_eq!(pair.a.channel.state(), IceTransportState::Failed);
+}
+
+/// U10: an allocation that the server does not know any more is made anew, by the next refresh at the latest, and
+/// its pairs, whose permissions and channels are gone with it, go on under another address. The old candidate is
+/// forgotten and the new one told.
+#[test]
+fn a_lost_allocation_is_made_anew() {
+    let (mut pair, server) = pair(relay_only, all);
+    pair.start();
+    assert!(pair.run_until(ms(3000), Pair::both_connected));
+    pair.exchange_data();
+    let relayed = |pair: &Pair| {
+        let told = pair.a.channel.stats(pair.now).local_candidates;
+        told.iter().map(|candidate| candidate.address.ip().unwrap()).collect::<Vec<_>>()
+    };
+    let (before, told) = (relayed(&pair), pair.a.count(is_gathered));
+    server.restart();
+    // Nobody says anything: the checks find out (T05), or the refresh.
+    pair.run_for(ms(10_000));
+    assert!(pair.both_connected());
+    pair.exchange_data();
+    pair.exchange_data();
+    let after = relayed(&pair);
+    assert_eq!((before.len(), after.len()), (1, 1));
+    assert_ne!(before, after);
+    assert_eq!(pair.a.count(is_gathered), told + 1);
+    let held = || server.allocations().iter().any(|(_, relayed)| *relayed == after[0]);
+    assert!(held());
+    pair.run_for(Duration::from_secs(1300));
+    pair.exchange_data();
+    assert!(held(), "and it is refreshed");
+}
+
+fn is_gathered(event: &IceTransportEvent) -> bool {
+    matches!(event, IceTransportEvent::CandidateGathered(_))
+}
+
+/// A server that is silent for a moment, or a peer that is gone, costs a Refresh and no allocation.
+#[test]
+fn an_allocation_that_is_there_is_kept() {
+    let (mut pair, server) = pair(relay_only, all);
+    pair.start();
+    assert!(pair.run_until(ms(3000), Pair::both_connected));
+    let before = server.allocations();
+    pair.b.host.interfaces()[0].link().set_up(false);
+    pair.run_for(ms(6000));
+    assert!(!pair.a.channel.receiving());
+    assert_eq!(server.allocations(), before);
+    pair.b.host.interfaces()[0].link().set_up(true);
+    assert!(pair.run_until(ms(3000), Pair::both_connected));
+    pair.exchange_data();
 }
 
 /// U13: a server of the other family is passed over without an error; a name that has such addresses only
@@ -618,18 +669,45 @@ fn a_proxy_is_told_the_servers_name() {
     pair.exchange_data();
 }
 
-/// U12: the server's end of the stream closes: its pairs are gone at once, new ones are not made.
+/// U12: the server's end of the stream closes: no pairs are made while there is none. It is opened again, and
+/// where the server is there again the pairs go on; where it is not they end, before they would time out.
 #[test]
-fn a_closed_stream_ends_its_pairs() {
+fn a_closed_stream_is_opened_again() {
     let url = "turn:198.51.100.7?transport=tcp";
     let (mut pair, server) = pair(streams(url), streams(url));
     server.listen_tcp(addr(TURN));
     pair.connect();
     pair.exchange_data();
+    server.restart();
+    // Both relays are others now: to each side the pair is another one (T05, T10).
+    pair.run_for(ms(5000));
+    assert!(pair.both_connected());
+    pair.exchange_data();
+    assert_eq!(server.allocations().len(), 2);
     server.stop();
     pair.run_for(ms(200));
+    let pairs = pair.a.channel.stats(pair.now).connections.len();
+    pair.a.channel.add_remote_candidate(pair.now, candidate("203.0.113.77:7", 1));
+    assert_eq!(pair.a.channel.stats(pair.now).connections.len(), pairs);
+    pair.run_for(ms(13_000));
     assert!(pair.a.channel.stats(pair.now).connections.is_empty());
     assert_eq!(pair.a.channel.state(), IceTransportState::Failed);
+}
+
+/// U12: a stream that closes before there is anything to keep is not opened again.
+#[test]
+fn a_closed_stream_ends_what_it_has() {
+    let url = "turn:198.51.100.7?transport=tcp";
+    let (mut pair, server) = pair(streams(url), streams(url));
+    server.listen_tcp(addr(TURN));
+    pair.trickle = false;
+    pair.a.gather(pair.now);
+    pair.run_for(ms(1000));
+    assert_eq!(server.allocations().len(), 1);
+    server.restart();
+    pair.run_for(ms(5000));
+    assert!(server.allocations().is_empty());
+    pair.exchange_parameters();
     pair.a.channel.add_remote_candidate(pair.now, candidate("203.0.113.77:7", 1));
     assert!(pair.a.channel.stats(pair.now).connections.is_empty());
 }
