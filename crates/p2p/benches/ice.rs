@@ -1,6 +1,6 @@
 //! What ICE costs: a check handled, a data packet through the selected pair, 1,000 pairs sorted. Two transports
 //! over sockets that do nothing; their datagrams are carried by hand, so that nothing but ICE is measured.
-//! `cargo bench -p peerstack-p2p`; `docs/performance.md` says what came out.
+//! `cargo bench -p peerstack-p2p`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on")]
 
