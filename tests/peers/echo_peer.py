@@ -4,14 +4,19 @@ import asyncio
 
 from aiohttp import web
 
+from descriptions import transport_states, without_bundle
+
 
 class EchoPeer:
-    """`async with EchoPeer(rtc) as peer`: listens at `peer.url`."""
+    """`async with EchoPeer(rtc) as peer`: listens at `peer.url`. Without `bundle` it never heard of that."""
 
-    def __init__(self, rtc) -> None:
+    def __init__(self, rtc, bundle: bool = True) -> None:
         self.rtc = rtc
+        self.bundle = bundle
         self.connections: list = []
         self.problems: list[str] = []
+        # As of the last message: the client closes all of them before it ends.
+        self.transport_states: dict[frozenset[int], str] = {}
 
     async def __aenter__(self) -> "EchoPeer":
         app = web.Application()
@@ -31,11 +36,13 @@ class EchoPeer:
     async def _offer(self, request: web.Request) -> web.Response:
         offer = await request.json()
         try:
-            answer = await self._answer(self.rtc.RTCSessionDescription(offer["sdp"], offer["type"]))
+            sdp = offer["sdp"] if self.bundle else without_bundle(offer["sdp"])
+            answer = await self._answer(self.rtc.RTCSessionDescription(sdp, offer["type"]))
         except Exception as error:
             self.problems.append(repr(error))
             raise
-        return web.json_response({"type": answer.type, "sdp": answer.sdp})
+        sdp = answer.sdp if self.bundle else without_bundle(answer.sdp)
+        return web.json_response({"type": answer.type, "sdp": sdp})
 
     async def _answer(self, offer):
         connection = self.rtc.RTCPeerConnection()
@@ -43,7 +50,11 @@ class EchoPeer:
 
         @connection.on("datachannel")
         def on_channel(channel) -> None:
-            channel.on("message", channel.send)
+            def on_message(message) -> None:
+                self.transport_states = transport_states(connection)
+                channel.send(message)
+
+            channel.on("message", on_message)
 
         @connection.on("track")
         def on_track(track) -> None:

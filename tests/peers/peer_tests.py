@@ -7,6 +7,7 @@ import random
 import aiohttp
 
 import tracks
+from descriptions import transport_states, without_bundle
 from echo_peer import EchoPeer
 from echo_process import EchoServer, run_client
 
@@ -26,12 +27,22 @@ class PeerTests:
     async def test_data_comes_back(self) -> None:
         async with EchoServer() as server, asyncio.timeout(TEST_SECONDS):
             with self.explained(server):
-                await self.exchange_data(server)
+                _, channel = await self.connect(server)
+                await self.exchange_data(channel)
 
     async def test_picture_and_sound_come_back(self) -> None:
         async with EchoServer() as server, asyncio.timeout(TEST_SECONDS):
             with self.explained(server):
-                await self.exchange_media(server)
+                connection, _ = await self.connect(server, media=True)
+                await self.exchange_media(connection)
+
+    async def test_without_bundle_each_section_has_a_transport(self) -> None:
+        """RFC 9143 section 7.1: a peer that never heard of BUNDLE. Data, picture and sound at once, three transports."""
+        async with EchoServer() as server, asyncio.timeout(TEST_SECONDS):
+            with self.explained(server):
+                connection, channel = await self.connect(server, media=True, bundle=False)
+                await asyncio.gather(self.exchange_data(channel), self.exchange_media(connection))
+                self.assertEqual(list(transport_states(connection).values()), ["connected"] * 3)
 
     async def test_closing_here_closes_our_channel(self) -> None:
         async with EchoServer() as server, asyncio.timeout(TEST_SECONDS):
@@ -48,12 +59,24 @@ class PeerTests:
             self.assertIn("The random string came back.", output)
             print(output)
 
+    async def test_our_client_against_its_server_without_bundle(self) -> None:
+        """An offer of a group, answered without one (RFC 9143 section 7.3): each section keeps its transport."""
+        async with EchoPeer(self.rtc, bundle=False) as peer, asyncio.timeout(TEST_SECONDS):
+            code, output = await run_client(peer.url)
+            self.assertEqual(code, 0, f"{output}\n{peer.problems}")
+            self.assertIn("The random string came back.", output)
+            # The client offers audio and data.
+            self.assertEqual(list(peer.transport_states.values()), ["connected"] * 2)
+
     def explained(self, server: EchoServer):
         """Adds what the server said to whatever goes wrong."""
         return _Explained(server)
 
-    async def connect(self, server: EchoServer, media: bool = False):
-        connection = self.rtc.RTCPeerConnection()
+    async def connect(self, server: EchoServer, media: bool = False, bundle: bool = True):
+        configuration = None
+        if not bundle:
+            configuration = self.rtc.RTCConfiguration(bundlePolicy=self.rtc.RTCBundlePolicy.MAX_COMPAT)
+        connection = self.rtc.RTCPeerConnection(configuration)
         self.addAsyncCleanup(connection.close)
         channel = connection.createDataChannel("test")
         if media:
@@ -63,18 +86,19 @@ class PeerTests:
         channel.on("open", opened.set)
         await connection.setLocalDescription(await connection.createOffer())
         offer = connection.localDescription
-        body = json.dumps({"type": offer.type, "sdp": offer.sdp})
+        sdp = offer.sdp if bundle else without_bundle(offer.sdp)
+        body = json.dumps({"type": offer.type, "sdp": sdp})
         async with aiohttp.ClientSession() as session:
             async with session.post(f"{server.address}/offer", data=body) as response:
                 self.assertEqual(response.status, 200, await response.text())
                 answer = await response.json()
+        self.assertEqual("a=group:BUNDLE" in answer["sdp"], bundle)
         await connection.setRemoteDescription(self.rtc.RTCSessionDescription(answer["sdp"], answer["type"]))
         async with asyncio.timeout(CONNECT_SECONDS):
             await opened.wait()
         return connection, channel
 
-    async def exchange_data(self, server: EchoServer) -> None:
-        _, channel = await self.connect(server)
+    async def exchange_data(self, channel) -> None:
         came: asyncio.Queue = asyncio.Queue()
         channel.on("message", came.put_nowait)
         dice = random.Random(1)
@@ -90,9 +114,8 @@ class PeerTests:
                 self.assertEqual(type(echoed), type(message))
                 self.assertTrue(echoed == message, f"{len(message)} went out, {len(echoed)} came, not equal")
 
-    async def exchange_media(self, server: EchoServer) -> None:
+    async def exchange_media(self, connection) -> None:
         received = {}
-        connection, _ = await self.connect(server, media=True)
         for transceiver in connection.getTransceivers():
             received[transceiver.kind] = transceiver.receiver.track
         loud, bright = await asyncio.gather(
