@@ -1,23 +1,15 @@
 //! The echo example by hand, as the README says it: TURN over TLS with an authority of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::lab::Lab;
 use crate::namespace::Namespace;
 use crate::turn_server::{Certificates, PASSWORD, TLS_PORT, TurnServer, USER};
 
-/// The example's binary, which `cargo test` builds beside this one.
-fn program() -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.join("examples/echo")
-}
-
 /// Runs the self-test in a namespace; whether it succeeded, and what it printed.
 fn self_test(namespace: &Namespace, host: &str, ca: &Path) -> (bool, String) {
-    let mut command = Command::new(program());
+    let mut command = Command::new(crate::example("echo"));
     command.args(["--self-test", "--relay-only", "--ice-username", USER, "--ice-credential", PASSWORD]);
     command.arg(format!("--ice-server=turns:{host}:{TLS_PORT}?transport=tcp")).arg("--ice-ca").arg(ca);
     command.stdin(Stdio::null()).env_remove("RUST_LOG");

@@ -12,6 +12,8 @@ use crate::namespace::Namespace;
 
 /// Where the servers are.
 pub(crate) const PUBLIC: &str = "203.0.113.1";
+/// The other address of a server that tells of NATs (RFC 5780).
+pub(crate) const OTHER: &str = "203.0.113.2";
 
 /// What a router does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,10 @@ pub(crate) enum Nat {
     /// Masquerades and keeps ports where it can; lets in what was asked for. To who is behind it it looks like a
     /// port-restricted cone.
     Cone,
+    /// As it, and lets in all UDP.
+    FullCone,
+    /// As it, and lets in UDP of addresses that were sent to.
+    RestrictedCone,
     /// Masquerades with ports that are random for each connection.
     Symmetric,
     /// As the first, and drops UDP.
@@ -28,19 +34,32 @@ pub(crate) enum Nat {
 }
 
 impl Nat {
-    fn rules(self) -> String {
+    /// For the router of a host.
+    fn rules(self, host: &str) -> String {
         let flags = match self {
-            Self::Cone | Self::NoUdp => "",
             Self::Symmetric | Self::SymmetricNoUdp => "random,fully-random",
+            _ => "",
         };
         let udp = match self {
             Self::NoUdp | Self::SymmetricNoUdp => "meta l4proto udp drop",
-            Self::Cone | Self::Symmetric => "",
+            Self::RestrictedCone => "oifname \"wan\" meta l4proto udp update @asked { ip daddr }",
+            _ => "",
         };
+        // The ports are those of the host: nobody else is behind this router.
+        let from = match self {
+            Self::FullCone => Some(""),
+            Self::RestrictedCone => Some("ip saddr @asked"),
+            _ => None,
+        };
+        let dnat = |from| format!("iifname \"wan\" {from} meta l4proto udp dnat to {host}");
+        let dnat = from.map_or(String::new(), dnat);
         // What comes unasked is dropped before it is entered into the table of connections: it would take the
         // place of the connection that is about to be opened from inside.
         format!(
             "table ip nat {{
+                set asked {{
+                    type ipv4_addr; flags dynamic,timeout; timeout 1m;
+                }}
                 chain input {{
                     type filter hook input priority filter; policy drop;
                     ct state established,related accept
@@ -50,7 +69,12 @@ impl Nat {
                     type filter hook forward priority filter; policy drop;
                     {udp}
                     ct state established,related accept
+                    ct status dnat accept
                     iifname \"lan\" oifname \"wan\" accept
+                }}
+                chain prerouting {{
+                    type nat hook prerouting priority dstnat;
+                    {dnat}
                 }}
                 chain postrouting {{
                     type nat hook postrouting priority srcnat;
@@ -66,6 +90,7 @@ impl Nat {
 pub(crate) struct Lab {
     pub(crate) internet: Namespace,
     routers: Vec<Namespace>,
+    public_hosts: u8,
 }
 
 impl Lab {
@@ -81,7 +106,7 @@ impl Lab {
              neigh add 203.0.113.254 lladdr 02:00:00:00:00:fe dev wan nud permanent\n\
              route add default via 203.0.113.254"
         ));
-        Self { internet, routers: Vec::new() }
+        Self { internet, routers: Vec::new(), public_hosts: 0 }
     }
 
     /// A host with a link to a router of its own.
@@ -90,6 +115,34 @@ impl Lab {
         let link = self.link(&host, nat, "eth0");
         link.up(&host);
         host
+    }
+
+    /// A host with a public address, and whether its firewall lets in nothing but replies.
+    pub(crate) fn public_host(&mut self, firewall: bool) -> Namespace {
+        let (host, number) = (Namespace::new(), 20 + self.public_hosts);
+        self.public_hosts += 1;
+        let port = format!("wan{number}");
+        self.internet.ip(&format!(
+            "link add {port} type veth peer name eth0 netns {}\nlink set {port} master wan\nlink set {port} up",
+            host.path(),
+        ));
+        host.ip(&format!("addr add 203.0.113.{number}/24 dev eth0\nlink set eth0 up"));
+        if firewall {
+            host.nft(
+                "table ip firewall {
+                    chain input {
+                        type filter hook input priority filter; policy drop;
+                        ct state established,related accept
+                    }
+                }",
+            );
+        }
+        host
+    }
+
+    /// Gives the servers' host its other address.
+    pub(crate) fn add_other_address(&self) {
+        self.internet.ip(&format!("addr add {OTHER}/24 dev wan"));
     }
 
     /// A new router with a link to a host. The host's end is down.
@@ -109,10 +162,10 @@ impl Lab {
             10 + number,
             host.path(),
         ));
-        router.nft(&nat.rules());
+        let address = format!("10.0.{number}.2");
+        router.nft(&nat.rules(&address));
         router.forward();
         self.routers.push(router);
-        let address = format!("10.0.{number}.2");
         // What is bound to an address leaves by its link, as where a host is told of each link's router.
         host.ip(&format!(
             "addr add {address}/24 dev {name}\nrule add from {address} lookup {table}",

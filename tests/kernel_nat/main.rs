@@ -1,5 +1,5 @@
 //! The kernel's NATs: two hosts in network namespaces, each behind a router that masquerades as a cone or
-//! symmetrically, with coturn over UDP, TCP and TLS on the public side.
+//! symmetrically, with coturn over UDP, TCP and TLS on the public side; and what coturn tells of each NAT.
 //!
 //! Needs root, or a user namespace, with network namespaces, iproute2, nftables and coturn:
 //! `cargo xtask test --only namespaces` runs it.
@@ -13,6 +13,7 @@ mod echo;
 mod lab;
 mod moving;
 mod namespace;
+mod nat_check;
 #[path = "../support/mod.rs"]
 mod support;
 mod turn_server;
@@ -28,6 +29,14 @@ fn init_log() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     // Once a process.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// An example's binary, which `cargo build --example` puts beside this one.
+fn example(name: &str) -> std::path::PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.join("examples").join(name)
 }
 
 /// Two hosts behind NATs, with these ways to the server, connect by one of the expected pairs. Local candidates:

@@ -86,10 +86,17 @@ pub(crate) struct TurnServer {
 impl TurnServer {
     /// Starts it and waits until it listens.
     pub(crate) fn start(namespace: &Namespace, address: &str, certificates: &Certificates) -> Self {
+        Self::start_on(namespace, &[address], certificates)
+    }
+
+    /// The same on several addresses: with two it tells of NATs (RFC 5780).
+    pub(crate) fn start_on(namespace: &Namespace, addresses: &[&str], certificates: &Certificates) -> Self {
+        // UDP, TCP and TLS; with two addresses a second port of each, too.
+        let listeners = if addresses.len() > 1 { 6 * addresses.len() } else { 3 };
         let folder = Folder::new();
         fs::write(folder.0.join("cert.pem"), &certificates.server_pem).unwrap();
         fs::write(folder.0.join("key.pem"), &certificates.server_key_pem).unwrap();
-        let mut command = command(address, &folder.0);
+        let mut command = command(addresses, &folder.0);
         let (stop, stopped) = mpsc::channel();
         let (ready, is_ready) = mpsc::channel();
         let namespace = namespace.clone();
@@ -97,7 +104,7 @@ impl TurnServer {
         let thread = std::thread::spawn(move || {
             namespace.join_it();
             let mut child = command.spawn().expect("coturn: apt-get install coturn");
-            let log = wait_until_it_listens(&mut child);
+            let log = wait_until_it_listens(&mut child, listeners);
             let _ = ready.send(());
             let _ = stopped.recv();
             let _ = child.kill();
@@ -123,12 +130,13 @@ impl Drop for TurnServer {
     }
 }
 
-fn command(address: &str, folder: &Path) -> Command {
+fn command(addresses: &[&str], folder: &Path) -> Command {
     // Ends with the test, however that ends.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "turnserver", "-n", "-v", "--no-cli", "--no-dtls", "-m", "1"]);
     command.args(["--lt-cred-mech", "-u", &format!("{USER}:{PASSWORD}"), "-r", "example"]);
-    command.args(["-L", address, "-p", &PORT.to_string(), "--tls-listening-port", &TLS_PORT.to_string()]);
+    command.args(addresses.iter().flat_map(|address| ["-L", address]));
+    command.args(["-p", &PORT.to_string(), "--tls-listening-port", &TLS_PORT.to_string()]);
     command.args(["--log-file", "stdout", "--simple-log", "--allow-loopback-peers"]);
     for (flag, file) in
         [("--cert", "cert.pem"), ("--pkey", "key.pem"), ("--pidfile", "pid"), ("--db", "users.sqlite")]
@@ -139,11 +147,11 @@ fn command(address: &str, folder: &Path) -> Command {
     command
 }
 
-/// Reads its log until all three sockets listen; goes on reading, so that it never waits for a reader.
-fn wait_until_it_listens(child: &mut Child) -> JoinHandle<()> {
+/// Reads its log until all its sockets listen; goes on reading, so that it never waits for a reader.
+fn wait_until_it_listens(child: &mut Child, listeners: usize) -> JoinHandle<()> {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (mut said, mut open) = (Vec::new(), 0);
-    while open < 3 {
+    while open < listeners {
         let Some(Ok(line)) = lines.next() else { panic!("coturn ended:\n{}", said.join("\n")) };
         open += usize::from(line.contains("listener opened on"));
         said.push(line);

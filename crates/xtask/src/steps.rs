@@ -124,10 +124,11 @@ pub(crate) const STEPS: &[Step] = &[
 /// The tests that `cargo test` leaves out, since they need more than Rust.
 fn namespaces(context: &Context) -> Result<(), String> {
     let cargo = ["cargo", "test", "--workspace", "--all-features", "--locked", "--test", "kernel_nat"];
-    // Built with this user's rights and network; the tests run the example that is beside them.
+    // Built with this user's rights and network; the tests run the examples that are beside them.
     context.run(context.command("cargo").args(&cargo[1..]).arg("--no-run"))?;
-    let echo = ["build", "--workspace", "--all-features", "--locked", "--example", "echo"];
-    context.run(context.command("cargo").args(echo))?;
+    let examples = ["--example", "echo", "--example", "nat-check"];
+    let build = ["build", "--workspace", "--all-features", "--locked"];
+    context.run(context.command("cargo").args(build).args(examples))?;
     let way = needs::namespaces(context)?;
     let mut words = way.iter().chain(&cargo).chain(&["--offline", "--", "--ignored", "--nocapture"]);
     let mut command = context.command(words.next().copied().unwrap_or_default());
