@@ -23,6 +23,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// Packets of RTP that must come through each way.
 const PACKETS: usize = 10;
 
+/// Checks answered until a pair is stable.
+const RESPONSES: u64 = 5;
+
 /// A way to the TURN server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -184,6 +187,14 @@ impl Call {
         }
     }
 
+    /// Sends audio both ways for as long as it is polled.
+    pub(crate) fn talk(&self) -> impl Future<Output = ()> + use<> {
+        let [one, two] = self.senders.clone().map(support::send_audio);
+        async move {
+            tokio::join!(one, two);
+        }
+    }
+
     /// Waits until one side has a working pair of each of these links.
     pub(crate) async fn pairs_of(&self, number: usize, links: &[Link]) {
         loop {
@@ -199,6 +210,21 @@ impl Call {
                 return;
             }
             tokio::time::sleep(ms(20)).await;
+        }
+    }
+
+    /// Waits until both sides have measured the round trips of their pair often enough to call it stable (T04).
+    pub(crate) async fn settled(&self) {
+        for pc in &self.pcs {
+            loop {
+                let report = pc.stats().await.unwrap();
+                let used = report.transports.first().and_then(|used| used.selected_candidate_pair_id.clone());
+                let mut pairs = report.candidate_pairs.iter();
+                if pairs.any(|pair| Some(&pair.id) == used.as_ref() && pair.responses_received >= RESPONSES) {
+                    break;
+                }
+                tokio::time::sleep(ms(20)).await;
+            }
         }
     }
 
