@@ -1,6 +1,6 @@
 //! What a layer asks of the network task, which owns the sockets.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(doc)]
@@ -139,6 +139,19 @@ pub enum IoRequest {
         /// Names the answer.
         id: ResolveId,
         /// The host name, without a port.
+        name: String,
+    },
+    /// From now on a host name below `.local` stands for one of our addresses: neighbours that ask for it by mDNS
+    /// are told the address (draft-ietf-mmusic-mdns-ice-candidates section 3.1.1).
+    RegisterMdnsName {
+        /// The name, which nobody else has.
+        name: String,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The name stands for nothing any more.
+    RemoveMdnsName {
+        /// The name.
         name: String,
     },
 }

@@ -29,8 +29,8 @@ pub use network::{AdapterType, Network, NetworkManager};
 pub use packet::{Ecn, PacketClass, PacketKind, PacketOptions, ReceiveMeta, SocketId};
 pub use random::Random;
 pub use socket::{
-    AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, DnsResolver, PacketSocketFactory, PortRange,
-    RecvMeta, ResolveFuture, StreamOptions, Transmit,
+    AsyncStreamListener, AsyncStreamSocket, AsyncUdpSocket, DnsResolver, MdnsResponder, PacketSocketFactory,
+    PortRange, RecvMeta, ResolveFuture, StreamOptions, Transmit,
 };
 pub use stats::Counter;
 pub use timer::TimerTable;

@@ -208,3 +208,12 @@ pub trait DnsResolver: Send + Sync + Debug {
     /// Addresses of a name, best first.
     fn resolve(&self, name: &str) -> ResolveFuture;
 }
+
+/// Tells neighbours the addresses behind our names below `.local` (RFC 6762; libwebrtc `MdnsResponderInterface`).
+pub trait MdnsResponder: Send + Debug {
+    /// A name stands for an address from now on. That it cannot be told is no error: peers then learn the address from
+    /// our checks.
+    fn register(&mut self, name: &str, address: IpAddr);
+    /// A name stands for nothing any more; one that is not known is ignored.
+    fn remove(&mut self, name: &str);
+}

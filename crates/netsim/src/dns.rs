@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use peerstack_base::{DnsResolver, ResolveFuture};
+use peerstack_base::{DnsResolver, MdnsResponder, ResolveFuture};
 
 use crate::lab::Shared;
 
@@ -39,6 +39,10 @@ fn canonical(name: &str) -> String {
 impl DnsState {
     pub(crate) fn set(&mut self, name: &str, answer: DnsAnswer) {
         self.names.insert(canonical(name), answer);
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.names.remove(&canonical(name));
     }
 
     fn ask(&mut self, name: &str) -> (u64, DnsAnswer) {
@@ -85,5 +89,21 @@ impl DnsResolver for LabResolver {
                 DnsAnswer::Silence => Err(io::ErrorKind::TimedOut.into()),
             }
         })
+    }
+}
+
+/// See [`Lab::mdns_responder`](crate::Lab::mdns_responder).
+#[derive(Debug)]
+pub struct LabMdnsResponder {
+    pub(crate) shared: Shared,
+}
+
+impl MdnsResponder for LabMdnsResponder {
+    fn register(&mut self, name: &str, address: IpAddr) {
+        self.shared.with(|world| world.dns.set(name, DnsAnswer::Addresses(vec![address])));
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.shared.with(|world| world.dns.remove(name));
     }
 }

@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use peerstack_base::{AdapterType, DnsResolver, Random, WallClock};
+use peerstack_base::{AdapterType, DnsResolver, MdnsResponder, Random, WallClock};
 use tokio::time::Sleep;
 
-use crate::dns::{DnsAnswer, LabResolver};
+use crate::dns::{DnsAnswer, LabMdnsResponder, LabResolver};
 use crate::firewall::{Firewall, FirewallPolicy, FirewallState};
 use crate::host::Host;
 use crate::nat::{Nat, NatConfig};
@@ -184,6 +184,11 @@ impl Lab {
     /// Resolves the names set by [`set_name`](Self::set_name), `.local` ones too; others are not found.
     pub fn dns_resolver(&self) -> Arc<dyn DnsResolver> {
         Arc::new(LabResolver { shared: self.shared.clone() })
+    }
+
+    /// Makes names known to [`dns_resolver`](Self::dns_resolver), whoever asks.
+    pub fn mdns_responder(&self) -> Box<dyn MdnsResponder> {
+        Box::new(LabMdnsResponder { shared: self.shared.clone() })
     }
 
     /// Gives a name its addresses.

@@ -58,7 +58,7 @@ mod turn_allocation;
 mod turn_server;
 mod world;
 
-pub use dns::{DnsAnswer, LabResolver};
+pub use dns::{DnsAnswer, LabMdnsResponder, LabResolver};
 pub use firewall::{Firewall, FirewallPolicy};
 pub use host::{Host, HostNetworkManager, HostSocketFactory, Interface, Service, SocketOptions};
 pub use lab::Lab;

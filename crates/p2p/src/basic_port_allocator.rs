@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use peerstack_base::{AdapterType, Network, PacketSocketFactory};
 use peerstack_stun::{Scheme, ServerUrl};
 
+pub(crate) use self::candidate_filter::hide_related_address;
 pub(crate) use self::regathering::is_same;
 pub(crate) use self::session::{BasicPortAllocatorSession, SessionConfig, SessionIo};
 use crate::port::PortId;
@@ -33,6 +34,11 @@ impl BasicPortAllocator {
         factory: Box<dyn PacketSocketFactory>,
     ) -> Self {
         Self { config, networks, factory, next_port: 0 }
+    }
+
+    /// The networks that are listed.
+    pub(crate) fn networks(&self) -> &[Network] {
+        &self.networks
     }
 
     pub(crate) fn set_networks(&mut self, networks: Vec<Network>) {

@@ -87,6 +87,11 @@ impl NatOneToOne {
         self.mode
     }
 
+    /// Whether an address is one of the external ones.
+    pub(crate) fn is_external(&self, ip: IpAddr) -> bool {
+        self.mapped.iter().any(|(_, external)| *external == ip) || self.others.contains(&ip)
+    }
+
     /// The external address of a local one, if it has one.
     pub fn external_of(&self, local: IpAddr) -> Option<IpAddr> {
         let named = self.mapped.iter().find(|(known, _)| *known == local).map(|(_, external)| *external);

@@ -8,6 +8,7 @@
 
 mod checking;
 mod gathering;
+mod host_names;
 mod remote_candidates;
 mod selection;
 mod stats;
@@ -31,6 +32,7 @@ use crate::{
     IceTransportEvent, IceTransportState, NetworkRoute, PortAllocatorConfig, PortAllocatorSessionEvent,
     TcpCandidatePolicy,
 };
+use host_names::HostNames;
 use remote_candidates::{PendingResolution, RemoteCandidate};
 
 /// What a [`P2PTransportChannel`] is made of.
@@ -108,6 +110,7 @@ pub struct P2PTransportChannel {
     /// Ports of the newest session that new connections are made from.
     ports: Vec<PortId>,
     local_candidates: Vec<Candidate>,
+    host_names: HostNames,
     remote_candidates: Vec<RemoteCandidate>,
     resolutions: BTreeMap<ResolveId, PendingResolution>,
 
@@ -178,6 +181,7 @@ impl P2PTransportChannel {
             sessions_made: 0,
             ports: Vec::new(),
             local_candidates: Vec::new(),
+            host_names: HostNames::default(),
             remote_candidates: Vec::new(),
             resolutions: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -266,6 +270,8 @@ impl P2PTransportChannel {
         last.session.on_networks_changed(now, &mut self.allocator, &mut io);
         self.update_networks_of_connections();
         self.process(now);
+        // What is told of candidates that are gone has the name still.
+        self.remove_lost_host_names();
     }
 
     /// Another name in traces, for one that was made ahead of its description.
@@ -294,6 +300,14 @@ impl P2PTransportChannel {
     /// The connection that carries packets.
     pub fn selected_connection(&self) -> Option<&Connection> {
         self.selected.and_then(|id| self.connections.get(&id))
+    }
+
+    /// A connection's candidates as the application may see them (C22).
+    fn candidate_pair(&self, connection: &Connection) -> CandidatePair {
+        CandidatePair {
+            local: self.shown(connection.local_candidate()),
+            remote: connection.remote_candidate().sanitized(),
+        }
     }
 
     fn ready_to_send(&self, connection: &Connection) -> bool {
@@ -562,7 +576,7 @@ impl IceTransport for P2PTransportChannel {
     }
 
     fn selected_candidate_pair(&self) -> Option<CandidatePair> {
-        self.selected_connection().map(candidate_pair)
+        self.selected_connection().map(|connection| self.candidate_pair(connection))
     }
 
     fn network_route(&self) -> Option<NetworkRoute> {
@@ -658,6 +672,7 @@ impl IceTransport for P2PTransportChannel {
         for session in &mut self.sessions {
             session.session.close(now, &mut self.allocator, &mut io);
         }
+        self.remove_host_names();
         // Servers may ask for another nonce before they release.
         self.sessions.retain(|session| session.session.is_releasing());
         self.ports.clear();
@@ -691,14 +706,6 @@ fn for_mode(mode: IceMode, mut config: PortAllocatorConfig) -> PortAllocatorConf
         }
     }
     config
-}
-
-/// A connection's candidates as the application may see them (C22).
-fn candidate_pair(connection: &Connection) -> CandidatePair {
-    CandidatePair {
-        local: connection.local_candidate().clone(),
-        remote: connection.remote_candidate().sanitized(),
-    }
 }
 
 #[cfg(test)]

@@ -79,6 +79,9 @@ pub struct PortAllocatorConfig {
     pub tcp_candidates: TcpCandidatePolicy,
     /// Addresses that a NAT translates one to one.
     pub nat_one_to_one: NatOneToOne,
+    /// Whether what is told of local candidates shows names below `.local` in place of the host's addresses, which
+    /// neighbours are told by mDNS (draft-ietf-mmusic-mdns-ice-candidates).
+    pub mdns_host_candidates: bool,
     /// Local ports that may be used.
     pub port_range: Option<PortRange>,
     /// Whether loopback interfaces are used (G02).
@@ -105,6 +108,7 @@ impl Default for PortAllocatorConfig {
             candidate_filter: CandidateFilter::ALL,
             tcp_candidates: TcpCandidatePolicy::default(),
             nat_one_to_one: NatOneToOne::default(),
+            mdns_host_candidates: false,
             port_range: None,
             allow_loopback: false,
             network_ignore_mask: Vec::new(),

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 pub use peerstack_base::AdapterType;
 use peerstack_base::{
-    DnsResolver, NetworkManager, PacketSocketFactory, PortRange, Random, SystemWallClock, WallClock,
+    DnsResolver, MdnsResponder, NetworkManager, PacketSocketFactory, PortRange, Random, SystemWallClock,
+    WallClock,
 };
 use peerstack_dtls::Certificate;
 pub use peerstack_dtls::DtlsEngineKind;
@@ -16,7 +17,7 @@ pub use peerstack_p2p::{
 use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_stun::ServerUrl;
 
-use crate::io::{BasicNetworkManager, BasicPacketSocketFactory, SystemDnsResolver};
+use crate::io::{BasicMdnsResponder, BasicNetworkManager, BasicPacketSocketFactory, SystemDnsResolver};
 use crate::media_engine::MediaEngine;
 use crate::{RtcError, RtcErrorKind};
 
@@ -241,6 +242,11 @@ pub struct Settings {
     /// Our addresses as a NAT shows them that has one for each of ours, where that is known beforehand; none by
     /// default.
     pub nat_one_to_one: NatOneToOne,
+    /// Whether names below `.local` stand for the host's addresses in candidates, descriptions and statistics, as in
+    /// browsers: neighbours are told the address by mDNS, others learn none
+    /// (draft-ietf-mmusic-mdns-ice-candidates). Off by default. Addresses of [`nat_one_to_one`](Self::nat_one_to_one)
+    /// are shown.
+    pub mdns_host_candidates: bool,
     /// Whether gathering goes on while the connection lives, so that a call follows the host to a network that
     /// comes later, and back, without an ICE restart. Gathering is then never complete (libwebrtc has the same
     /// setting, off by default).
@@ -287,6 +293,7 @@ impl Default for Settings {
             port_range: None,
             tcp_candidates: TcpCandidatePolicy::default(),
             nat_one_to_one: NatOneToOne::default(),
+            mdns_host_candidates: false,
             continual_gathering: ContinualGatheringPolicy::default(),
             ice_receiving_timeout: None,
             network_ignore_mask: Vec::new(),
@@ -338,6 +345,8 @@ pub struct PeerConnectionDependencies {
     pub network_manager: Box<dyn NetworkManager>,
     /// Looks up names, `.local` ones by mDNS.
     pub dns_resolver: Arc<dyn DnsResolver>,
+    /// Tells neighbours the addresses behind our own names, where [`Settings::mdns_host_candidates`] makes such.
+    pub mdns_responder: Box<dyn MdnsResponder>,
     /// Tells the date.
     pub wall_clock: Arc<dyn WallClock>,
     /// Where randomness comes from.
@@ -354,6 +363,7 @@ impl Default for PeerConnectionDependencies {
             packet_socket_factory: Box::new(BasicPacketSocketFactory::new()),
             network_manager: Box::new(BasicNetworkManager::new()),
             dns_resolver: Arc::new(SystemDnsResolver::default()),
+            mdns_responder: Box::new(BasicMdnsResponder::new()),
             wall_clock: Arc::new(SystemWallClock),
             random: Random::from_system(),
             runtime: None,

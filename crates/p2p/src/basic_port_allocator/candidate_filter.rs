@@ -80,14 +80,21 @@ pub(super) fn sanitize_related_address(filter: CandidateFilter, mut candidate: C
         CandidateType::Relay => !filter.srflx,
         _ => false,
     };
-    if hidden && let Some(related) = &mut candidate.related_address {
+    if hidden {
+        hide_related_address(&mut candidate);
+    }
+    candidate
+}
+
+/// Says nothing by a related address but its family (draft-ietf-mmusic-mdns-ice-candidates section 3.1.2).
+pub(crate) fn hide_related_address(candidate: &mut Candidate) {
+    if let Some(related) = &mut candidate.related_address {
         let any: IpAddr = match related.ip() {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         *related = SocketAddr::new(any, 0);
     }
-    candidate
 }
 
 fn is_private(ip: IpAddr) -> bool {

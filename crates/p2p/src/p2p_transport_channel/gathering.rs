@@ -96,6 +96,7 @@ impl P2PTransportChannel {
         last.session.set_candidate_filter(filter);
         last.session.signal_done_again();
         for error in errors {
+            let error = self.shown_error(error);
             self.events.emit(IceTransportEvent::CandidateError(error));
         }
         if continually {
@@ -168,15 +169,18 @@ impl P2PTransportChannel {
             }
             PortAllocatorSessionEvent::CandidatesReady(candidates) if newest => {
                 for candidate in candidates {
+                    let candidate = self.tell(candidate);
                     self.local_candidates.push(candidate.clone());
                     self.events.emit(IceTransportEvent::CandidateGathered(candidate));
                 }
             }
             PortAllocatorSessionEvent::CandidatesReady(_) => {}
             PortAllocatorSessionEvent::CandidateError(error) => {
+                let error = self.shown_error(error);
                 self.events.emit(IceTransportEvent::CandidateError(error));
             }
             PortAllocatorSessionEvent::CandidatesRemoved(removed) => {
+                let removed: Vec<_> = removed.iter().map(|candidate| self.shown(candidate)).collect();
                 self.local_candidates.retain(|candidate| !removed.contains(candidate));
                 // Without continual gathering the peer is not told: a restart replaces them all (G38, G39).
                 if newest && self.config.gather_continually() {

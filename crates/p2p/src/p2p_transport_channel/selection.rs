@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use peerstack_base::{AdapterType, IoRequest};
 
-use super::{P2PTransportChannel, candidate_pair};
+use super::P2PTransportChannel;
 use crate::connection::{Connection, ConnectionId};
 use crate::port::Port;
 use crate::{
@@ -125,9 +125,9 @@ impl P2PTransportChannel {
         };
         if let Some(connection) = new.and_then(|id| self.connections.get_mut(&id)) {
             connection.set_selected(true);
-            change.pair = Some(candidate_pair(connection));
             change.last_data_received = connection.last_data_received();
             self.nomination = self.nomination.saturating_add(1);
+            change.pair = self.selected_connection().map(|connection| self.candidate_pair(connection));
         }
         self.events.emit(IceTransportEvent::SelectedCandidatePairChange(change));
         self.update_network_route();

@@ -15,7 +15,7 @@ impl P2PTransportChannel {
             .values()
             .map(|connection| ConnectionInfo {
                 id: connection.id(),
-                local_candidate: connection.local_candidate().clone(),
+                local_candidate: self.shown(connection.local_candidate()),
                 remote_candidate: connection.remote_candidate().sanitized(),
                 state: connection.state(),
                 write_state: connection.write_state(),

@@ -5,6 +5,7 @@ mod default_route;
 mod gathering;
 mod goog_ping;
 pub(crate) mod harness;
+mod host_names;
 mod lifetime;
 mod lite;
 mod nat;

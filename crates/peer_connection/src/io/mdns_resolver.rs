@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use if_addrs::IfAddr;
 use peerstack_base::{DnsResolver, ResolveFuture};
+use simple_dns::PacketFlag;
 use simple_dns::rdata::RData;
-use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, TYPE};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-const PORT: u16 = 5353;
+use super::mdns_message::{self, MAX_MESSAGE};
+
+pub(super) const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+pub(super) const PORT: u16 = 5353;
 /// Waits before the query is sent again (RFC 6762 section 5.2 asks for a second and doubling; the first is
 /// shorter because connectivity checks wait for it), and at last before giving up.
 const WAITS: [Duration; 4] = [
@@ -27,8 +29,6 @@ const WAITS: [Duration; 4] = [
     Duration::from_millis(1_500),
     Duration::from_millis(2_500),
 ];
-/// Largest mDNS message (RFC 6762 section 17).
-const MAX_MESSAGE: usize = 9_000;
 
 /// Resolves names below `.local` by multicast.
 #[derive(Debug, Clone, Copy, Default)]
@@ -113,23 +113,19 @@ fn open(interfaces: &[Ipv4Addr]) -> io::Result<UdpSocket> {
 fn query(name: &str) -> io::Result<Vec<u8>> {
     let bad_name =
         |error| io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no host name: {error}"));
-    let mut packet = Packet::new_query(0);
-    for qtype in [TYPE::A, TYPE::AAAA] {
-        let name = Name::new(name).map_err(bad_name)?;
-        packet.questions.push(Question::new(name, QTYPE::TYPE(qtype), QCLASS::CLASS(CLASS::IN), false));
-    }
-    packet.build_bytes_vec().map_err(bad_name)
+    mdns_message::query(name).map_err(bad_name)
 }
 
 /// The addresses a response holds for `name`; empty for anything else. Total on any bytes.
 pub(crate) fn addresses_in(message: &[u8], name: &str) -> Vec<IpAddr> {
-    let Ok(packet) = Packet::parse(message) else { return Vec::new() };
+    let Some(packet) = mdns_message::parse(message) else { return Vec::new() };
     if !packet.has_flags(PacketFlag::RESPONSE) {
         return Vec::new();
     }
     let answers = packet.answers.iter().chain(&packet.additional_records);
     answers
-        .filter(|record| record.name.to_string().eq_ignore_ascii_case(name))
+        // One that holds for no time takes the name back (RFC 6762 section 10.1).
+        .filter(|record| record.ttl > 0 && record.name.to_string().eq_ignore_ascii_case(name))
         .filter_map(|record| match &record.rdata {
             RData::A(a) => Some(IpAddr::from(Ipv4Addr::from(a.address))),
             RData::AAAA(aaaa) => Some(IpAddr::from(std::net::Ipv6Addr::from(aaaa.address))),
@@ -140,8 +136,8 @@ pub(crate) fn addresses_in(message: &[u8], name: &str) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use simple_dns::ResourceRecord;
     use simple_dns::rdata::A;
+    use simple_dns::{CLASS, Name, Packet, ResourceRecord};
 
     use super::*;
 

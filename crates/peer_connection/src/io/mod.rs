@@ -4,7 +4,9 @@
 
 mod basic_network_manager;
 mod basic_packet_socket_factory;
+mod mdns_message;
 mod mdns_resolver;
+mod mdns_responder;
 mod network_monitor;
 mod stream_sockets;
 mod system_dns_resolver;
@@ -12,5 +14,6 @@ mod system_dns_resolver;
 pub use basic_network_manager::BasicNetworkManager;
 pub use basic_packet_socket_factory::BasicPacketSocketFactory;
 pub use mdns_resolver::MdnsResolver;
+pub use mdns_responder::BasicMdnsResponder;
 pub use stream_sockets::HttpProxy;
 pub use system_dns_resolver::SystemDnsResolver;

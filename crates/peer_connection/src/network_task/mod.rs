@@ -24,8 +24,8 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use peerstack_base::{
-    DnsResolver, IoRequest, Network, NetworkManager, PacketClass, PacketSocketFactory, Random, ResolveId,
-    SocketId, WallClock,
+    DnsResolver, IoRequest, MdnsResponder, Network, NetworkManager, PacketClass, PacketSocketFactory, Random,
+    ResolveId, SocketId, WallClock,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -76,6 +76,9 @@ pub(crate) struct NetworkTask {
     networks: Vec<Network>,
     dns: Arc<dyn DnsResolver>,
     resolutions: JoinSet<Resolved>,
+    mdns_responder: Box<dyn MdnsResponder>,
+    /// Names that connections had registered.
+    mdns_names: BTreeMap<String, ConnectionId>,
     wall_clock: Arc<dyn WallClock>,
     random: Random,
     factory_gone: bool,
@@ -108,6 +111,8 @@ impl NetworkTask {
             networks: Vec::new(),
             dns: dependencies.dns_resolver,
             resolutions: JoinSet::new(),
+            mdns_responder: dependencies.mdns_responder,
+            mdns_names: BTreeMap::new(),
             wall_clock: dependencies.wall_clock,
             random,
             factory_gone: false,
@@ -371,6 +376,14 @@ impl NetworkTask {
                 let answer = self.dns.resolve(&name);
                 self.resolutions.spawn(async move { (id, resolve, answer.await) });
             }
+            IoRequest::RegisterMdnsName { name, address } => {
+                self.mdns_responder.register(&name, address);
+                self.mdns_names.insert(name, id);
+            }
+            IoRequest::RemoveMdnsName { name } => {
+                self.mdns_responder.remove(&name);
+                self.mdns_names.remove(&name);
+            }
             other => tracing::warn!(target: "peerstack::network", ?other, "request not known"),
         }
     }
@@ -416,6 +429,9 @@ impl NetworkTask {
         }
         self.sockets.remove_of(id);
         self.streams.remove_of(id);
+        for (name, _) in self.mdns_names.extract_if(.., |_, owner| *owner == id) {
+            self.mdns_responder.remove(&name);
+        }
         self.connections.remove(&id);
         self.asked.remove(&id);
         self.touched.remove(&id);

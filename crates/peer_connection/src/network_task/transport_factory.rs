@@ -83,6 +83,7 @@ impl TransportFactory {
         config.port_range = settings.port_range;
         config.tcp_candidates = settings.tcp_candidates;
         config.nat_one_to_one.clone_from(&settings.nat_one_to_one);
+        config.mdns_host_candidates = settings.mdns_host_candidates;
         config.allow_loopback = settings.allow_loopback;
         config.network_ignore_mask.clone_from(&settings.network_ignore_mask);
         config.max_ipv6_networks = settings.max_ipv6_networks;

@@ -7,6 +7,7 @@ mod data_channels;
 mod errors;
 mod harness;
 mod header_extensions;
+mod host_names;
 mod ice;
 mod lifetime;
 mod negotiation;

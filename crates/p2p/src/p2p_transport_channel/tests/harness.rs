@@ -38,6 +38,8 @@ pub(crate) struct Peer {
     /// Candidates that were not signalled yet.
     pub(crate) outbox: Vec<Candidate>,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
+    /// Names of its own that it had registered.
+    pub(crate) registered: BTreeMap<String, IpAddr>,
     pub(crate) resolutions: Vec<(ResolveId, String)>,
     pub(crate) hold_resolutions: bool,
     pub(crate) parameters: IceParameters,
@@ -72,6 +74,7 @@ impl Peer {
             data: Vec::new(),
             outbox: Vec::new(),
             names: BTreeMap::new(),
+            registered: BTreeMap::new(),
             resolutions: Vec::new(),
             hold_resolutions: false,
             parameters,
@@ -135,6 +138,11 @@ impl Peer {
                         stream.close();
                     }
                 }
+                IoRequest::RegisterMdnsName { name, address } => {
+                    let known = self.registered.insert(name, address);
+                    assert!(known.is_none(), "registered twice");
+                }
+                IoRequest::RemoveMdnsName { name } => assert!(self.registered.remove(&name).is_some()),
                 IoRequest::Resolve { id, name } => self.resolutions.push((id, name)),
                 other => panic!("{other:?}"),
             }
