@@ -5,6 +5,8 @@
 //! runs after every datagram that emitted anything.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
@@ -38,8 +40,28 @@ macro_rules! layer_event {
 #[derive(Debug)]
 pub struct EventSource<E> {
     scope: String,
-    subscribers: Vec<mpsc::UnboundedSender<E>>,
+    subscribers: Vec<Subscriber<E>>,
     emitted: u64,
+}
+
+#[derive(Debug)]
+struct Subscriber<E> {
+    sender: mpsc::UnboundedSender<E>,
+    /// Events that were sent and not taken.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl<E> Subscriber<E> {
+    /// Whether anybody still listens.
+    fn send(&self, event: E) -> bool {
+        // Before the event, so that whoever takes it never takes from zero.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.sender.send(event).is_ok()
+    }
+
+    fn is_full(&self, limit: usize) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= limit
+    }
 }
 
 impl<E: LayerEvent> EventSource<E> {
@@ -56,15 +78,34 @@ impl<E: LayerEvent> EventSource<E> {
     /// A new channel that receives every event emitted from now on, in order.
     pub fn subscribe(&mut self) -> EventReceiver<E> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.subscribers.push(sender);
-        EventReceiver { receiver }
+        let waiting = Arc::new(AtomicUsize::new(0));
+        self.subscribers.push(Subscriber { sender, waiting: Arc::clone(&waiting) });
+        EventReceiver { receiver, waiting }
     }
 
     /// Tells every subscriber, and writes one `tracing` line.
     pub fn emit(&mut self, event: E) {
         event.trace(&self.scope);
         self.emitted += 1;
-        self.subscribers.retain(|subscriber| subscriber.send(event.clone()).is_ok());
+        self.subscribers.retain(|subscriber| subscriber.send(event.clone()));
+    }
+
+    /// As [`emit`](Self::emit), but tells only subscribers for whom fewer than `limit` events wait; whether any was
+    /// told. For events of which a peer can bring about any number: a subscriber that does not read must not make them
+    /// pile up, and must not cost one that reads anything.
+    pub fn emit_within(&mut self, limit: usize, event: E) -> bool {
+        event.trace(&self.scope);
+        self.emitted += 1;
+        let mut told = false;
+        self.subscribers.retain(|subscriber| {
+            if subscriber.is_full(limit) {
+                return !subscriber.sender.is_closed();
+            }
+            let listens = subscriber.send(event.clone());
+            told |= listens;
+            listens
+        });
+        told
     }
 
     /// How many events were emitted so far: whether `process` of the layer above has work is seen by
@@ -77,26 +118,37 @@ impl<E: LayerEvent> EventSource<E> {
 /// One subscriber's end of an [`EventSource`].
 ///
 /// The channel is unbounded because an event is emitted only on a change of state and is drained in the same
-/// turn of the network task; packets never travel here.
+/// turn of the network task; packets never travel here. What is emitted to an application, which may not read, for no
+/// more than that a peer wished it, goes by [`EventSource::emit_within`].
 #[derive(Debug)]
 pub struct EventReceiver<E> {
     receiver: mpsc::UnboundedReceiver<E>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl<E> EventReceiver<E> {
     /// The next event, or `None` if there is none now (or the source is gone and all was read).
     pub fn try_next(&mut self) -> Option<E> {
-        self.receiver.try_recv().ok()
+        let event = self.receiver.try_recv().ok();
+        self.taken(event)
     }
 
     /// Waits for the next event; `None` once the source is gone and all was read.
     pub async fn next(&mut self) -> Option<E> {
-        self.receiver.recv().await
+        let event = self.receiver.recv().await;
+        self.taken(event)
     }
 
     /// The poll form of [`next`](Self::next).
     pub fn poll_next(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Option<E>> {
-        self.receiver.poll_recv(cx)
+        self.receiver.poll_recv(cx).map(|event| self.taken(event))
+    }
+
+    fn taken(&self, event: Option<E>) -> Option<E> {
+        if event.is_some() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        event
     }
 }
 
@@ -131,6 +183,28 @@ mod tests {
         let mut source = EventSource::new("test");
         drop(source.subscribe());
         source.emit(TestEvent::One);
+        assert!(source.subscribers.is_empty());
+    }
+
+    #[test]
+    fn whoever_does_not_read_is_told_no_more_and_costs_a_reader_nothing() {
+        let mut source = EventSource::new("test");
+        let (mut reader, mut sleeper) = (source.subscribe(), source.subscribe());
+        for _ in 0..5 {
+            assert!(source.emit_within(2, TestEvent::One));
+            assert_eq!(reader.try_next(), Some(TestEvent::One));
+        }
+        // What is not bounded comes all the same.
+        source.emit(TestEvent::Two);
+        let all: Vec<_> = std::iter::from_fn(|| sleeper.try_next()).collect();
+        assert_eq!(all, [TestEvent::One, TestEvent::One, TestEvent::Two]);
+        assert!(source.emit_within(1, TestEvent::One));
+        assert_eq!(sleeper.try_next(), Some(TestEvent::One));
+        // The reader did not read the last two either.
+        source.emit(TestEvent::Two);
+        assert!(!source.emit_within(1, TestEvent::One));
+        drop((reader, sleeper));
+        assert!(!source.emit_within(1, TestEvent::One));
         assert!(source.subscribers.is_empty());
     }
 }

@@ -94,7 +94,9 @@ impl PeerConnection {
         &self.inner.shared
     }
 
-    /// The events from now on. Ask right after making the connection to see all of them. Several may ask.
+    /// The events from now on. Ask right after making the connection to see all of them. Several may ask, and each
+    /// reads what it got, or drops it: what is not read is kept, all but [`DataChannel`](PeerConnectionEvent::DataChannel)
+    /// beyond some number.
     pub fn events(&self) -> PeerConnectionEvents {
         self.shared().lock().events.subscribe()
     }

@@ -125,7 +125,8 @@ pub enum PeerConnectionEvent {
     TrackRemoved(TrackEvent),
     /// RTP came that no media section claims.
     UnsignaledTrack(UnsignaledTrackEvent),
-    /// The peer opened a data channel.
+    /// The peer opened a data channel. Not told to a reader for whom 2,048 events wait already, as a peer may open and
+    /// close channels without end; one that nobody is told of is closed.
     DataChannel(DataChannel),
     /// Everything of the connection is freed; nothing comes after this.
     Closed,

@@ -22,6 +22,10 @@ use crate::{
     PeerConnectionState, RtcError, SessionDescription,
 };
 
+/// Events that may wait for the application before it is told of no more data channels: twice as many as there can be
+/// at a time, as those that a peer closes again wait too.
+const MAX_UNREAD_EVENTS: usize = 2_048;
+
 type Reply<R> = oneshot::Sender<Result<R, RtcError>>;
 
 /// What the operations chain runs, one after another.
@@ -233,7 +237,11 @@ impl SignalingTask {
             }
             NetworkEvent::DataChannel { channel, events } => {
                 let channel = DataChannel::new(channel, self.shared.network.clone(), events);
-                state.events.emit(PeerConnectionEvent::DataChannel(channel));
+                let id = channel.id();
+                // Told to nobody the channel is dropped, and with that closed: its stream is reset.
+                if !state.events.emit_within(MAX_UNREAD_EVENTS, PeerConnectionEvent::DataChannel(channel)) {
+                    tracing::debug!(target: "peerstack::peer_connection", id, "nobody takes the peer's data channel");
+                }
             }
             NetworkEvent::UnsignaledTrack { ssrc, payload_type, track } => {
                 let event = UnsignaledTrackEvent { ssrc, payload_type, track };

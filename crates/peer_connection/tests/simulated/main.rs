@@ -27,3 +27,4 @@ mod transceivers;
 mod transports;
 mod udp_mux;
 mod unbundled;
+mod unread_events;
