@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use peerstack_fuzz::Input;
-use peerstack_media::{FrameAssembler, MIN_PAYLOAD, Packetizer, PayloadFormat, depacketize, opus_packet_duration};
+use peerstack_media::{
+    FrameAssembler, MIN_PAYLOAD, Packetizer, PayloadFormat, depacketize, opus_packet_duration,
+};
 
 const FORMATS: [PayloadFormat; 7] = [
     PayloadFormat::Whole,
