@@ -137,7 +137,8 @@ pub(crate) fn visible(pc: &PeerConnection) -> String {
     format!("{:?} {descriptions:?} {transceivers:?}", pc.signaling_state())
 }
 
-/// O13, O14, O19, O34, I02: the table, and that what is refused changes nothing and says why.
+/// O13, O14, O16, O19, O34, I02: the table, as the getters tell at once after each call, and that what is refused changes
+/// nothing and says why.
 #[tokio::test(start_paused = true)]
 async fn every_operation_in_every_state_is_as_the_table_says() {
     let (lab, a, b) = two_hosts(51, ms(5));
