@@ -76,20 +76,13 @@ async fn answer(pc: &PeerConnection, offer: Description) -> Result<Json<Descript
     Ok(Json(answer.into()))
 }
 
-/// What is known of a layer.
-#[derive(Debug, Default)]
-struct Layer {
-    ssrc: u32,
-    packets: u64,
-    bytes: usize,
-}
-
-/// Counts the packets of each layer, and passes those of one on. The page names it on the data channel, and is told the
-/// counts there each time it does.
+/// Passes the packets of one layer on. The page names it on the data channel, and is told there each time it does what the
+/// statistics say of each layer.
 async fn select(pc: PeerConnection, transceiver: RtpTransceiver, control: DataChannel) {
     let (track, sender, receiver) =
         (transceiver.receiver().track(), transceiver.sender(), transceiver.receiver());
-    let mut layers: BTreeMap<String, Layer> = BTreeMap::new();
+    // Their SSRCs by RID.
+    let mut layers: BTreeMap<String, u32> = BTreeMap::new();
     let mut wanted = String::new();
     let mut switch = Switch::default();
     let mut estimate = interval(ESTIMATE);
@@ -102,10 +95,7 @@ async fn select(pc: PeerConnection, transceiver: RtpTransceiver, control: DataCh
                 if !media {
                     continue;
                 }
-                let layer = layers.entry(rid.clone()).or_default();
-                layer.ssrc = packet.ssrc;
-                layer.packets += 1;
-                layer.bytes += packet.payload.len();
+                layers.insert(rid.clone(), packet.ssrc);
                 if rid == wanted && let Some(packet) = switch.pass(packet) {
                     // Not before the connection is there.
                     let _ = sender.send_rtp(packet);
@@ -113,14 +103,18 @@ async fn select(pc: PeerConnection, transceiver: RtpTransceiver, control: DataCh
             }
             event = control.next_event() => match event {
                 Some(DataChannelEvent::Message(DataChannelMessage::Text(rid))) => {
-                    if let Some(layer) = layers.get(&rid).filter(|_| rid != wanted) {
+                    if let Some(ssrc) = layers.get(&rid).filter(|_| rid != wanted) {
                         wanted = rid;
                         switch.begin();
                         // The new layer can be shown from its next key frame on.
-                        receiver.send_pli(layer.ssrc);
+                        receiver.send_pli(*ssrc);
                     }
-                    let counts: BTreeMap<_, _> = layers.iter()
-                        .map(|(rid, layer)| (rid, json!({ "ssrc": layer.ssrc, "packets": layer.packets, "bytes": layer.bytes })))
+                    let Ok(report) = receiver.stats().await else { return };
+                    let counts: BTreeMap<_, _> = report.inbound_rtp.iter()
+                        .map(|one| (one.rid.as_deref().unwrap_or_default(), json!({
+                            "ssrc": one.ssrc, "packets": one.packets_received, "bytes": one.bytes_received,
+                            "frames": one.frames_received, "again": one.retransmitted_packets_received,
+                        })))
                         .collect();
                     let _ = control.send_text(json!(counts).to_string());
                 }
@@ -129,13 +123,13 @@ async fn select(pc: PeerConnection, transceiver: RtpTransceiver, control: DataCh
             },
             // Browsers send the larger layers only where they know that there is room.
             _ = estimate.tick() => if let Some(mid) = transceiver.mid() {
-                let ssrcs: Vec<u32> = layers.values().map(|layer| layer.ssrc).collect();
+                let ssrcs: Vec<u32> = layers.values().copied().collect();
                 let _ = pc.send_rtcp(&mid, remb(BITRATE, &ssrcs).into());
             },
             feedback = sender.next_feedback() => {
                 if feedback.is_none() { return }
-                if let Some(layer) = layers.get(&wanted) {
-                    receiver.send_pli(layer.ssrc);
+                if let Some(ssrc) = layers.get(&wanted) {
+                    receiver.send_pli(*ssrc);
                 }
             }
         }

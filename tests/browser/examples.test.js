@@ -125,7 +125,8 @@ for (const name of browsers()) {
           widths[rid] = width;
         }
         const layers = await page.evaluate(() => window.layers);
-        assert.deepEqual(Object.keys(layers).sort(), ['f', 'h', 'q'], 'each packet of media had its RID');
+        assert.deepEqual(Object.keys(layers).sort(), ['f', 'h', 'q'], 'each stream in the statistics had its RID');
+        assert.ok(Object.values(layers).every(({ frames, bytes }) => frames > 20 && bytes > 1_000), JSON.stringify(layers));
         assert.equal(new Set(Object.values(layers).map(({ ssrc }) => ssrc)).size, 3);
         context.diagnostic(JSON.stringify({ layers, widths }));
       });

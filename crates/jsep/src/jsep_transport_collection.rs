@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-/// Names a transport for as long as its controller lives; numbers rise in the order of creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Names a transport for as long as its controller lives; numbers rise in the order of creation. The default is the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TransportId(u32);
 
 impl std::fmt::Display for TransportId {

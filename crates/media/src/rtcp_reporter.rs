@@ -386,6 +386,26 @@ impl RtcpReporter {
         self.receive.iter().map(|(ssrc, stream)| stream.inbound(*ssrc))
     }
 
+    /// One stream we receive.
+    pub fn inbound_of(&self, ssrc: u32) -> Option<InboundRtpStats> {
+        self.receive.get(&ssrc).map(|stream| stream.inbound(ssrc))
+    }
+
+    /// What the peer said of one stream we receive.
+    pub fn remote_outbound_of(&self, ssrc: u32) -> Option<RemoteOutboundRtpStats> {
+        self.receive.get(&ssrc).and_then(|stream| stream.remote_outbound(ssrc))
+    }
+
+    /// One stream we send.
+    pub fn outbound_of(&self, ssrc: u32) -> Option<OutboundRtpStats> {
+        self.send.get(&ssrc).map(|stream| stream.outbound(ssrc))
+    }
+
+    /// What the peer said of one stream we send.
+    pub fn remote_inbound_of(&self, ssrc: u32) -> Option<RemoteInboundRtpStats> {
+        self.send.get(&ssrc).and_then(|stream| stream.remote_inbound(ssrc))
+    }
+
     /// What the peer said of the streams we receive, by SSRC.
     pub fn remote_outbound(&self) -> impl Iterator<Item = RemoteOutboundRtpStats> + '_ {
         self.receive.iter().filter_map(|(ssrc, stream)| stream.remote_outbound(*ssrc))

@@ -29,6 +29,8 @@ pub struct RtpPacketInfo {
     pub payload_len: usize,
     /// Bytes of padding.
     pub padding_len: usize,
+    /// Whether it was sent before, under this SSRC or another (RFC 4588).
+    pub retransmission: bool,
 }
 
 impl From<&RtpPacket<'_>> for RtpPacketInfo {
@@ -41,6 +43,7 @@ impl From<&RtpPacket<'_>> for RtpPacketInfo {
             header_len: header.len(),
             payload_len: packet.payload().len(),
             padding_len: packet.padding_len(),
+            retransmission: false,
         }
     }
 }
@@ -54,6 +57,14 @@ pub struct StreamCounter {
     pub payload_bytes: u64,
     /// Bytes of headers and padding.
     pub header_bytes: u64,
+}
+
+impl std::ops::AddAssign for StreamCounter {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.payload_bytes += other.payload_bytes;
+        self.header_bytes += other.header_bytes;
+    }
 }
 
 impl StreamCounter {
@@ -122,6 +133,8 @@ pub struct OutboundRtpStats {
     pub kind: MediaKind,
     /// What was sent.
     pub sent: StreamCounter,
+    /// What of it was sent again.
+    pub retransmitted: StreamCounter,
     /// Feedback that came in.
     pub feedback: FeedbackCounter,
 }

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use peerstack_base::{AdapterType, Network, PacketSocketFactory};
 use peerstack_stun::{Scheme, ServerUrl};
 
-pub(crate) use self::candidate_filter::hide_related_address;
+pub(crate) use self::candidate_filter::{hide_related_address, sanitize_related_address};
 pub(crate) use self::regathering::is_same;
 pub(crate) use self::session::{BasicPortAllocatorSession, SessionConfig, SessionIo};
 use crate::port::PortId;

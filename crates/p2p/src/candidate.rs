@@ -129,6 +129,9 @@ pub struct Candidate {
     pub url: Option<String>,
     /// For a local relay candidate: how the TURN server is reached, `udp`, `tcp` or `tls`.
     pub relay_protocol: Option<&'static str>,
+    /// For a remote candidate that was signalled by a name: the name, where `address` is what a look-up made of it. It
+    /// is the name that is shown.
+    pub resolved_from: Option<String>,
 }
 
 impl Candidate {
@@ -142,12 +145,14 @@ impl Candidate {
             && self.username_fragment == other.username_fragment
     }
 
-    /// As it may be shown to the application: the address of a peer-reflexive remote candidate is not, since
-    /// the peer did not signal it (C22).
+    /// A remote candidate as it may be shown to the application, which learns no address that it did not signal itself
+    /// (webrtc-stats section 8.21, `address`): of one that was signalled by a name the name, of a peer-reflexive one
+    /// nothing (C22).
     pub fn sanitized(&self) -> Self {
         let mut shown = self.clone();
-        if shown.candidate_type == CandidateType::Prflx {
-            shown.address = CandidateAddress::Name(String::new(), self.address.port());
+        let name = shown.resolved_from.take();
+        if name.is_some() || shown.candidate_type == CandidateType::Prflx {
+            shown.address = CandidateAddress::Name(name.unwrap_or_default(), self.address.port());
         }
         shown
     }

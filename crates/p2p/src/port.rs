@@ -168,6 +168,7 @@ impl PortBase {
             adapter_type: self.network.adapter_type,
             url: new.url,
             relay_protocol: new.relay_protocol,
+            resolved_from: None,
         }
     }
 

@@ -163,8 +163,13 @@ impl MediaStreamTrack {
 
     fn count(&self, ssrc: u32, count: impl FnOnce(&mut TakenFrames)) {
         let mut taken = self.inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, frames)) = taken.iter_mut().find(|(known, _)| *known == ssrc) {
-            return count(frames);
+        if let Some(index) = taken.iter().position(|(known, _)| *known == ssrc) {
+            // The one that was silent the longest stands first, and goes first.
+            taken[index..].rotate_left(1);
+            if let Some((_, frames)) = taken.last_mut() {
+                count(frames);
+            }
+            return;
         }
         if taken.len() >= MAX_COUNTED_SSRCS {
             taken.remove(0);

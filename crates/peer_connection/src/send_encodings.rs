@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use peerstack_jsep::{
-    MediaKind, RidDescription, RidDirection, RtpMediaContentDescription, SimulcastDescription, SimulcastLayer,
+    MediaDescriptionOptions, MediaKind, RidDescription, RidDirection, RtpMediaContentDescription,
+    SimulcastDescription, SimulcastLayer,
 };
 
 use crate::rtp_parameters::{MAX_ENCODINGS, RtpEncodingParameters};
@@ -144,6 +145,17 @@ pub(crate) fn narrow(encodings: &mut Vec<SendEncoding>, agreed: &[WantedLayer], 
         first.restrictions.clear();
         encodings.push(first);
     }
+}
+
+/// Layers that the peer sends by an earlier answer of ours are offered to be received further: without a word of them its
+/// answer would leave all but the first out (RFC 8853 section 5.3.2).
+pub(crate) fn keep_received_layers(
+    options: &mut MediaDescriptionOptions,
+    before: &RtpMediaContentDescription,
+) {
+    let received = before.rids.iter().filter(|rid| rid.direction == RidDirection::Recv);
+    options.rids.extend(received.cloned());
+    options.simulcast.recv.clone_from(&before.simulcast.recv);
 }
 
 /// The `a=rid` and `a=simulcast` of what a sender offers (R10); nothing if it has no RIDs.

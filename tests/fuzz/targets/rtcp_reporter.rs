@@ -89,6 +89,7 @@ fn info(input: &mut Input<'_>) -> RtpPacketInfo {
         header_len: 12,
         payload_len: usize::from(input.byte()),
         padding_len: 0,
+        retransmission: input.byte() % 8 == 0,
     }
 }
 

@@ -236,6 +236,7 @@ fn candidate(port: u16) -> Candidate {
         adapter_type: Default::default(),
         url: None,
         relay_protocol: None,
+        resolved_from: None,
     }
 }
 

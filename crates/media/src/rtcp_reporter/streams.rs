@@ -26,6 +26,8 @@ pub(super) struct SendStream {
     pub(super) kind: MediaKind,
     clock_rate: u32,
     sent: StreamCounter,
+    /// What of it was sent again.
+    retransmitted: StreamCounter,
     /// When the last packet was sent, and its timestamp.
     last: Option<(Instant, u32)>,
     /// Sequence number of the first packet sent.
@@ -43,6 +45,7 @@ impl SendStream {
             kind,
             clock_rate,
             sent: StreamCounter::default(),
+            retransmitted: StreamCounter::default(),
             last: None,
             first: None,
             sends: false,
@@ -74,8 +77,14 @@ impl SendStream {
     pub(super) fn on_sent(&mut self, now: Instant, packet: &RtpPacketInfo) {
         self.sends = true;
         self.sent.add(packet);
+        if packet.retransmission {
+            self.retransmitted.add(packet);
+        }
         self.first.get_or_insert(packet.sequence_number);
-        self.last = Some((now, packet.timestamp));
+        // An old timestamp sent now says nothing of the clock.
+        if !packet.retransmission || self.last.is_none() {
+            self.last = Some((now, packet.timestamp));
+        }
     }
 
     /// The RTP timestamp of now is the last packet's, and what passed since (RFC 3550 section 6.4.1).
@@ -106,7 +115,8 @@ impl SendStream {
     }
 
     pub(super) fn outbound(&self, ssrc: u32) -> OutboundRtpStats {
-        OutboundRtpStats { ssrc, kind: self.kind, sent: self.sent, feedback: self.feedback }
+        let (sent, retransmitted) = (self.sent, self.retransmitted);
+        OutboundRtpStats { ssrc, kind: self.kind, sent, retransmitted, feedback: self.feedback }
     }
 
     pub(super) fn remote_inbound(&self, ssrc: u32) -> Option<RemoteInboundRtpStats> {

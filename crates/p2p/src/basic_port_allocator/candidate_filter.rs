@@ -74,7 +74,7 @@ pub(super) fn passes_filter(filter: CandidateFilter, candidate: &Candidate) -> b
 }
 
 /// A related address that the filter does not let through is not shown (G16).
-pub(super) fn sanitize_related_address(filter: CandidateFilter, mut candidate: Candidate) -> Candidate {
+pub(crate) fn sanitize_related_address(filter: CandidateFilter, mut candidate: Candidate) -> Candidate {
     let hidden = match candidate.candidate_type {
         CandidateType::Srflx => !filter.host,
         CandidateType::Relay => !filter.srflx,

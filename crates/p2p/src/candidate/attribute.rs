@@ -182,6 +182,7 @@ impl Candidate {
             adapter_type: AdapterType::Unknown,
             url: None,
             relay_protocol: None,
+            resolved_from: None,
         })
     }
 

@@ -331,7 +331,8 @@ impl P2PTransportChannel {
         let (_, generation) = self.find_remote_ice_from_ufrag(remote_ufrag);
         let info = request.goog_network_info().unwrap_or_default();
         Candidate {
-            foundation: crc32fast::hash(format!("prflx|{remote}").as_bytes()).to_string(),
+            // Told, while the address is not: who does not know the tie-breaker cannot try addresses against it.
+            foundation: crc32fast::hash(format!("prflx|{}|{remote}", self.tiebreaker).as_bytes()).to_string(),
             component: self.component,
             protocol: IceProtocol::Udp,
             priority,
@@ -346,6 +347,7 @@ impl P2PTransportChannel {
             adapter_type: AdapterType::Unknown,
             url: None,
             relay_protocol: None,
+            resolved_from: None,
         }
     }
 

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use peerstack_base::{IoRequest, Network, Random};
 
 use super::P2PTransportChannel;
-use crate::basic_port_allocator::hide_related_address;
+use crate::basic_port_allocator::{hide_related_address, sanitize_related_address};
 use crate::{Candidate, CandidateAddress, CandidateErrorEvent, CandidateType, NatOneToOne, NatOneToOneMode};
 
 /// The name of an address.
@@ -105,13 +105,13 @@ impl P2PTransportChannel {
         self.host_names.conceal(&candidate, nat)
     }
 
-    /// A local candidate as it may be shown.
+    /// A local candidate as it may be shown: as it was told, if it was.
     pub(super) fn shown(&self, candidate: &Candidate) -> Candidate {
         let config = &self.allocator.config;
         if config.mdns_host_candidates {
             self.host_names.conceal(candidate, &config.nat_one_to_one)
         } else {
-            candidate.clone()
+            sanitize_related_address(config.candidate_filter, candidate.clone())
         }
     }
 

@@ -128,7 +128,10 @@ impl P2PTransportChannel {
             );
             return;
         };
-        candidate.address = CandidateAddress::Ip(SocketAddr::new(*ip, candidate.address.port()));
+        let resolved = CandidateAddress::Ip(SocketAddr::new(*ip, candidate.address.port()));
+        if let CandidateAddress::Name(name, _) = std::mem::replace(&mut candidate.address, resolved) {
+            candidate.resolved_from = Some(name);
+        }
         if let Some(current) = self.remote_ice_parameters.last() {
             // Parameters may have come, or changed, while the name was looked up.
             if candidate.username_fragment.is_empty() {

@@ -267,7 +267,7 @@ impl Connection {
             written
         });
         let header_len = sent.ok().and(written.checked_sub(packet.payload.len())).filter(|_| written > 0);
-        media.note_sent(now, id, &packet, header_len);
+        media.note_sent(now, id, &packet, again, header_len);
     }
 
     /// Sends the reports and the feedback that are ready. What cannot be sent is lost, as RTCP may be.
@@ -298,9 +298,11 @@ impl Connection {
         let timestamp = clock.timestamp();
         let mut snapshot = NetworkSnapshot { timestamp: Some(date), ..NetworkSnapshot::default() };
         snapshot.peer_connection = self.data.stats(timestamp);
+        let has_dtls = self.settings.rtp_protection.has_dtls();
+        let certificate = has_dtls.then(|| self.certificate.der());
         for measured in self.controller.stats(now) {
             let mid = self.controller.mid_of(measured.id).unwrap_or_default();
-            add_transport(&mut snapshot, &clock, mid, &measured, self.certificate.der());
+            add_transport(&mut snapshot, &clock, mid, &measured, certificate);
         }
         self.media.add_stats(&mut snapshot, &clock);
         let channels = self.handles.channels();

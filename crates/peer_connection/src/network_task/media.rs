@@ -38,8 +38,8 @@ pub(super) struct Section {
     pub(super) config: MediaSection,
     receive_uris: BTreeMap<u8, Arc<str>>,
     send_ids: BTreeMap<String, u8>,
-    /// Of the last packet sent.
-    sent_payload_type: Option<u8>,
+    /// Of the last packet of each encoding, by its SSRC.
+    sent_payload_types: BTreeMap<u32, u8>,
     /// RIDs of the peer's streams, learned from their packets.
     layers: ReceivedLayers,
     sources: Sources,
@@ -99,8 +99,7 @@ impl Media {
                 id: config.id,
                 transport: transport_of(&config.mid)?,
                 kind: media_kind(config.kind),
-                ssrcs: section.sent_ssrcs(),
-                clock_rate: section.send_clock_rate(),
+                ssrcs: section.sent_ssrcs().map(|ssrc| (ssrc, section.send_clock_rate(ssrc))).collect(),
                 sends: config.direction.sends(),
                 reduced_size: config.reduced_size,
             })
@@ -127,40 +126,38 @@ impl Media {
         });
     }
 
-    /// Counts what was sent; `header_len` is `None` if it was not.
+    /// Counts what was sent, or sent `again`; `header_len` is `None` if it was not.
     pub(super) fn note_sent(
         &mut self,
         now: Instant,
         id: TransceiverId,
         packet: &RtpPacket,
+        again: bool,
         header_len: Option<usize>,
     ) {
+        let Some(section) = self.sections.get_mut(&id) else { return };
+        let ssrc = section.ssrc_of(packet);
+        let clock_rate = clock_rate(&section.config.send_codecs, packet.payload_type, section.config.kind);
         // What is sent again is no frame more.
-        if let Some(section) =
-            self.sections.get(&id).filter(|section| !section.is_retransmission(packet.ssrc))
-        {
-            let codecs = &section.config.send_codecs;
-            let clock_rate = clock_rate(codecs, packet.payload_type, section.config.kind);
-            let sent = header_len.is_some();
-            self.counters.on_handed(now, section.ssrc_of(packet), packet, clock_rate, sent);
+        if !again {
+            self.counters.on_handed(now, ssrc, packet, clock_rate, header_len.is_some());
         }
         let Some(header_len) = header_len else {
             self.dropped += 1;
             return;
         };
-        let Some(section) = self.sections.get_mut(&id) else { return };
-        if !section.is_retransmission(packet.ssrc) {
-            section.sent_payload_type = Some(packet.payload_type);
+        if !again {
+            section.sent_payload_types.insert(ssrc, packet.payload_type);
         }
         let info = RtpPacketInfo {
-            ssrc: section.ssrc_of(packet),
+            ssrc,
             sequence_number: packet.sequence_number,
             timestamp: packet.timestamp,
             header_len,
             payload_len: packet.payload.len(),
             padding_len: 0,
+            retransmission: again,
         };
-        let clock_rate = section.send_clock_rate();
         self.rtcp.on_sent(now, id, &info, clock_rate);
     }
 
@@ -277,22 +274,24 @@ impl Section {
             config,
             receive_uris,
             send_ids,
-            sent_payload_type: None,
+            sent_payload_types: BTreeMap::new(),
             layers: ReceivedLayers::default(),
             sources: Sources::default(),
             rtx_sequence: BTreeMap::new(),
         };
         let Some(before) = before else { return section };
         // What was learned of packets outlives a negotiation.
-        let Self { sent_payload_type, layers, sources, rtx_sequence, .. } = before;
-        Self { sent_payload_type, layers, sources, rtx_sequence, ..section }
+        let Self { mut sent_payload_types, layers, sources, rtx_sequence, .. } = before;
+        let encodings = &section.config.encodings;
+        sent_payload_types.retain(|ssrc, _| encodings.iter().any(|encoding| encoding.ssrc == *ssrc));
+        Self { sent_payload_types, layers, sources, rtx_sequence, ..section }
     }
 
     /// SSRCs we send with: those of encodings, then of their retransmissions where these were negotiated.
-    fn sent_ssrcs(&self) -> Vec<u32> {
+    fn sent_ssrcs(&self) -> impl Iterator<Item = u32> {
         let encodings = &self.config.encodings;
         let repairs = encodings.iter().filter(|_| self.sends_rtx()).map(|encoding| encoding.rtx_ssrc);
-        encodings.iter().map(|encoding| encoding.ssrc).chain(repairs).collect()
+        encodings.iter().map(|encoding| encoding.ssrc).chain(repairs)
     }
 
     /// The encoding of a packet, by its SSRC; the first for a packet of another source.
@@ -310,11 +309,20 @@ impl Section {
         }
     }
 
-    /// Of the codec sent last; before, of the one the peer prefers.
-    fn send_clock_rate(&self) -> u32 {
+    /// The codec that an encoding was sent with last; before, the one the peer prefers.
+    fn sent_codec(&self, ssrc: u32) -> Option<&Codec> {
         let codecs = &self.config.send_codecs;
-        let preferred = codecs.first().map_or(0, |codec| codec.payload_type);
-        clock_rate(codecs, self.sent_payload_type.unwrap_or(preferred), self.config.kind)
+        match self.sent_payload_types.get(&ssrc) {
+            Some(sent) => codecs.iter().find(|codec| codec.payload_type == *sent),
+            None => codecs.first(),
+        }
+    }
+
+    /// The clock of an SSRC of ours in Hz; retransmissions have that of what they repeat.
+    fn send_clock_rate(&self, ssrc: u32) -> u32 {
+        let encoding = self.config.encodings.iter().find(|encoding| encoding.rtx_ssrc == ssrc);
+        let codec = self.sent_codec(encoding.map_or(ssrc, |encoding| encoding.ssrc));
+        clock_rate(codec, codec.map_or(0, |codec| codec.payload_type), self.config.kind)
     }
 
     /// The most bytes a packet takes once written, before SRTP's trailer.

@@ -21,10 +21,8 @@ pub(super) struct SectionStreams {
     pub(super) id: TransceiverId,
     pub(super) transport: TransportId,
     pub(super) kind: MediaKind,
-    /// Of what is sent, retransmissions included.
-    pub(super) ssrcs: Vec<u32>,
-    /// Of the codec that is sent, in Hz.
-    pub(super) clock_rate: u32,
+    /// Of what is sent, retransmissions included, each with the clock of the codec it is sent with, in Hz.
+    pub(super) ssrcs: BTreeMap<u32, u32>,
     pub(super) sends: bool,
     /// Whether both sides take feedback without a report before it (RFC 5506).
     pub(super) reduced_size: bool,
@@ -93,15 +91,15 @@ impl Rtcp {
             if let Some(old) = old.as_ref().filter(|old| old.transport != section.transport) {
                 self.move_section(now, old, section.transport);
             }
-            let dropped: Vec<u32> = old.map(|old| old.ssrcs).unwrap_or_default();
+            let dropped = old.map(|old| old.ssrcs).unwrap_or_default().into_keys();
             *reduced.entry(section.transport).or_insert(true) &= section.reduced_size;
             let reporter = self.reporter(now, section.transport);
-            for ssrc in dropped.into_iter().filter(|ssrc| !section.ssrcs.contains(ssrc)) {
+            for ssrc in dropped.filter(|ssrc| !section.ssrcs.contains_key(ssrc)) {
                 reporter.stop_sender(ssrc);
             }
-            for ssrc in &section.ssrcs {
+            for (ssrc, clock_rate) in &section.ssrcs {
                 if section.sends {
-                    reporter.add_sender(*ssrc, section.kind, section.clock_rate);
+                    reporter.add_sender(*ssrc, section.kind, *clock_rate);
                 } else {
                     reporter.stop_sender(*ssrc);
                 }
@@ -110,7 +108,7 @@ impl Rtcp {
         }
         for gone in before.into_values() {
             if let Some(reporter) = self.reporters.get_mut(&gone.transport) {
-                gone.ssrcs.iter().for_each(|ssrc| reporter.remove_sender(*ssrc));
+                gone.ssrcs.keys().for_each(|ssrc| reporter.remove_sender(*ssrc));
                 let owned = |source: &Source| source.section == Some(gone.id);
                 for ((_, ssrc), _) in self.sources.iter().filter(|(_, source)| owned(source)) {
                     reporter.remove_receiver(*ssrc);
@@ -138,7 +136,8 @@ impl Rtcp {
         self.reporter(now, to);
         let Some(mut target) = self.reporters.remove(&to) else { return };
         if let Some(from) = self.reporters.get_mut(&old.transport) {
-            from.move_streams(now, &mut target, &old.ssrcs, &receivers);
+            let senders: Vec<u32> = old.ssrcs.keys().copied().collect();
+            from.move_streams(now, &mut target, &senders, &receivers);
         }
         self.reporters.insert(to, target);
     }
@@ -153,11 +152,10 @@ impl Rtcp {
     ) {
         let Some(section) = self.sections.get_mut(&id) else { return };
         let Some(reporter) = self.reporters.get_mut(&section.transport) else { return };
-        if section.clock_rate != clock_rate {
-            section.clock_rate = clock_rate;
-            for ssrc in &section.ssrcs {
-                reporter.add_sender(*ssrc, section.kind, clock_rate);
-            }
+        let known = section.ssrcs.get_mut(&packet.ssrc);
+        if let Some(known) = known.filter(|known| **known != clock_rate) {
+            *known = clock_rate;
+            reporter.add_sender(packet.ssrc, section.kind, clock_rate);
         }
         reporter.on_rtp_sent(now, packet);
     }
@@ -210,7 +208,7 @@ impl Rtcp {
     fn tell(&self, transport: TransportId, event: RtcpEvent, tell: &mut impl FnMut(Incoming)) {
         let of = |ssrc: u32| {
             let mut all = self.sections.values();
-            all.find(|section| section.transport == transport && section.ssrcs.contains(&ssrc))
+            all.find(|section| section.transport == transport && section.ssrcs.contains_key(&ssrc))
                 .map(|found| found.id)
         };
         let any = || {
@@ -296,14 +294,14 @@ impl Rtcp {
     /// Whose the streams sent by a transport are, by SSRC.
     pub(super) fn senders(&self, transport: TransportId) -> BTreeMap<u32, TransceiverId> {
         let of = self.sections.values().filter(|section| section.transport == transport);
-        of.flat_map(|section| section.ssrcs.iter().map(|ssrc| (*ssrc, section.id))).collect()
+        of.flat_map(|section| section.ssrcs.keys().map(|ssrc| (*ssrc, section.id))).collect()
     }
 
     /// The application ends a sender before it is negotiated (webrtc-pc section 5.4, stop sending and receiving).
     pub(super) fn stop_sender(&mut self, id: TransceiverId) {
         let Some(section) = self.sections.get(&id) else { return };
         if let Some(reporter) = self.reporters.get_mut(&section.transport) {
-            section.ssrcs.iter().for_each(|ssrc| reporter.stop_sender(*ssrc));
+            section.ssrcs.keys().for_each(|ssrc| reporter.stop_sender(*ssrc));
         }
     }
 }

@@ -127,12 +127,17 @@ pub(super) fn create_offer(
     mut transports: Transports,
 ) -> Result<Created, RtcError> {
     let owners = sections.iter().map(|section| section.owner).collect();
+    let local = state.local().map(|description| &description.parsed);
     let wanted = sections.into_iter().map(|section| {
         let transport = transports.remove(&section.mid).unwrap_or_default();
-        options(state, configuration, section.mid, section.kind, section.owner, transport)
+        let mut wanted = options(state, configuration, section.mid, section.kind, section.owner, transport);
+        let before = local.and_then(|local| local.content(&wanted.mid)?.description.as_rtp());
+        if let (Some(before), SectionOwner::Transceiver(_)) = (before, section.owner) {
+            send_encodings::keep_received_layers(&mut wanted, before);
+        }
+        wanted
     });
     let options = session_options(state, configuration, wanted.collect());
-    let local = state.local().map(|description| &description.parsed);
     let remote = state.remote().map(|description| &description.parsed);
     let parsed = factory.create_offer(&options, local, remote).map_err(from_media_session)?;
     Ok(Created { text: peerstack_jsep::webrtc_sdp::serialize(&parsed), parsed, owners })

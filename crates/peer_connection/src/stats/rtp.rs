@@ -80,12 +80,16 @@ pub struct InboundRtpStats {
     /// Section; empty for a stream that none claims.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mid: String,
+    /// RTP stream id (RFC 8852) where its packets carry one: which of the layers of a simulcast sender it is. Not W3C's,
+    /// whose receivers get no simulcast.
+    #[serde(skip)]
+    pub rid: Option<String>,
     /// Id of its track.
     pub track_identifier: String,
     /// What the peer reports of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_id: Option<String>,
-    /// Packets received.
+    /// Packets received, retransmissions among them.
     pub packets_received: u64,
     /// Payload bytes received, headers and padding left out.
     pub bytes_received: u64,
@@ -95,6 +99,15 @@ pub struct InboundRtpStats {
     pub packets_lost: i64,
     /// Jitter in seconds.
     pub jitter: f64,
+    /// Packets of those that were sent again in a stream of their own (RFC 4588); `None` where that was not negotiated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmitted_packets_received: Option<u64>,
+    /// Their payload bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmitted_bytes_received: Option<u64>,
+    /// SSRC of its retransmissions, once one came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtx_ssrc: Option<u32>,
     /// When the last packet came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_packet_received_timestamp: Option<f64>,
@@ -148,6 +161,25 @@ impl InboundRtpStats {
             fir_count: Some(measured.feedback.fir),
             ..Self::default()
         }
+    }
+
+    /// With the streams of its retransmissions, which are counted here too (webrtc-stats section 8.4).
+    pub(crate) fn with_retransmissions(
+        mut self,
+        repairs: impl Iterator<Item = media::InboundRtpStats>,
+    ) -> Self {
+        let (mut all, mut last) = (media::StreamCounter::default(), None);
+        for repair in repairs {
+            all += repair.received;
+            last = last.max(Some((repair.last_packet_received, repair.ssrc)));
+        }
+        self.packets_received += all.packets;
+        self.bytes_received += all.payload_bytes;
+        self.header_bytes_received += all.header_bytes;
+        self.retransmitted_packets_received = Some(all.packets);
+        self.retransmitted_bytes_received = Some(all.payload_bytes);
+        self.rtx_ssrc = last.map(|(_, ssrc)| ssrc);
+        self
     }
 
     /// With what frames and levels tell: `counted` as they came, `taken` as the application took them.
@@ -206,12 +238,19 @@ pub struct OutboundRtpStats {
     pub remote_id: Option<String>,
     /// Whether the section is negotiated to send.
     pub active: bool,
-    /// Packets sent.
+    /// Packets sent, retransmissions among them.
     pub packets_sent: u64,
     /// Payload bytes sent, headers and padding left out.
     pub bytes_sent: u64,
     /// Bytes of RTP headers and padding sent.
     pub header_bytes_sent: u64,
+    /// Packets of those that were sent again, under this SSRC or that of its retransmissions.
+    pub retransmitted_packets_sent: u64,
+    /// Their payload bytes.
+    pub retransmitted_bytes_sent: u64,
+    /// SSRC of its retransmissions, where these have a stream of their own (RFC 4588).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtx_ssrc: Option<u32>,
     /// The track it is made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media_source_id: Option<String>,
@@ -243,11 +282,29 @@ impl OutboundRtpStats {
             packets_sent: measured.sent.packets,
             bytes_sent: measured.sent.payload_bytes,
             header_bytes_sent: measured.sent.header_bytes,
+            retransmitted_packets_sent: measured.retransmitted.packets,
+            retransmitted_bytes_sent: measured.retransmitted.payload_bytes,
             nack_count: measured.feedback.nack,
             pli_count: Some(measured.feedback.pli),
             fir_count: Some(measured.feedback.fir),
             ..Self::default()
         }
+    }
+
+    /// With the stream of its retransmissions, which is counted here too (webrtc-stats section 8.6).
+    pub(crate) fn with_retransmissions(
+        mut self,
+        rtx_ssrc: u32,
+        repair: Option<&media::OutboundRtpStats>,
+    ) -> Self {
+        let again = repair.map(|repair| repair.sent).unwrap_or_default();
+        self.packets_sent += again.packets;
+        self.bytes_sent += again.payload_bytes;
+        self.header_bytes_sent += again.header_bytes;
+        self.retransmitted_packets_sent += again.packets;
+        self.retransmitted_bytes_sent += again.payload_bytes;
+        self.rtx_ssrc = Some(rtx_ssrc);
+        self
     }
 
     /// With what frames tell: those `handed` over and those `sent`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use peerstack_dtls::DtlsFingerprint;
 use peerstack_jsep::TransportStats as Measured;
-use peerstack_p2p::{Candidate, CandidateType, ConnectionInfo};
+use peerstack_p2p::{Candidate, CandidateAddress, CandidateType, ConnectionInfo};
 use serde::Serialize;
 
 use super::{NetworkSnapshot, StatsClock, as_word, word};
@@ -52,7 +52,7 @@ pub struct TransportStats {
     /// Our user fragment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ice_local_username_fragment: Option<String>,
-    /// Our certificate.
+    /// Our certificate; `None` where the configuration has no DTLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_certificate_id: Option<String>,
     /// The peer's certificate, once DTLS is connected.
@@ -92,9 +92,9 @@ pub struct CandidateStats {
     pub timestamp: f64,
     /// Its transport.
     pub transport_id: String,
-    /// Address; empty while it is known from checks alone, and for a name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub address: String,
+    /// Address, or the name that was signalled in its place. `None` (`null`) of a peer's candidate that is known from its
+    /// checks alone, until it is signalled, and of one of ours that a name hides.
+    pub address: Option<String>,
     /// Port.
     pub port: u16,
     /// `udp` or `tcp`.
@@ -131,7 +131,7 @@ impl CandidateStats {
             id: candidate_id(transport_id, candidate),
             timestamp: clock.timestamp(),
             transport_id: transport_id.to_owned(),
-            address: candidate.address.ip().map(|address| address.ip().to_string()).unwrap_or_default(),
+            address: shown_address(&candidate.address),
             port: candidate.address.port(),
             protocol: word(&candidate.protocol),
             candidate_type: candidate.candidate_type,
@@ -147,9 +147,19 @@ impl CandidateStats {
     }
 }
 
-/// The same for a candidate each time, told in no other way than by a hash: an address may be a secret.
+/// What is secret has neither an address nor a name by now.
+fn shown_address(address: &CandidateAddress) -> Option<String> {
+    match address {
+        CandidateAddress::Ip(address) => Some(address.ip().to_string()),
+        CandidateAddress::Name(name, _) => (!name.is_empty()).then(|| name.clone()),
+    }
+}
+
+/// The same for a candidate each time, told in no other way than by a hash: an address may be a secret. Those whose
+/// addresses are differ by their foundations.
 fn candidate_id(transport_id: &str, candidate: &Candidate) -> String {
     let mut hasher = DefaultHasher::new();
+    candidate.foundation.hash(&mut hasher);
     (&candidate.address, candidate.protocol, candidate.candidate_type, candidate.component).hash(&mut hasher);
     (&candidate.username_fragment, candidate.priority, candidate.tcp_type).hash(&mut hasher);
     format!("I{transport_id}_{:016x}", hasher.finish())
@@ -299,7 +309,7 @@ pub(crate) fn add_transport(
     clock: &StatsClock,
     mid: &str,
     measured: &Measured,
-    local_certificate: &[u8],
+    local_certificate: Option<&[u8]>,
 ) {
     let id = transport_id(measured.id);
     let mut certificate_id = |der: &[u8]| {
@@ -310,7 +320,7 @@ pub(crate) fn add_transport(
         }
         Some(id)
     };
-    let local_certificate_id = certificate_id(local_certificate);
+    let local_certificate_id = local_certificate.and_then(&mut certificate_id);
     let remote_certificate_id = measured.remote_certificate.as_deref().and_then(certificate_id);
     let mut selected_id = None;
     for pair in measured.ice.iter().flat_map(|ice| &ice.connections) {

@@ -9,7 +9,7 @@ use peerstack_peer_connection::{
 use crate::harness::{dependencies, joined, ms, negotiate, pass, two_hosts};
 
 /// G24: with the setting two hosts connect by names that are made known while the connections live, and neither
-/// candidates nor descriptions nor the statistics of local candidates show an address; without it they do.
+/// candidates nor descriptions nor statistics show an address, of neither side; without it they do.
 #[tokio::test(start_paused = true)]
 async fn host_addresses_are_told_to_neighbours_alone() {
     for hide in [true, false] {
@@ -54,6 +54,14 @@ async fn host_addresses_are_told_to_neighbours_alone() {
         assert_eq!(shown.contains("192.0.2.1"), !hide, "{shown}");
         let pair = a.pc.selected_candidate_pair().await.unwrap().unwrap();
         assert_eq!(format!("{:?}", pair.local).contains("192.0.2.1"), !hide);
+        // Nor is shown what the peer's name stands for (webrtc-stats section 8.21): what was signalled is.
+        let remote = format!("{:?} {:?} {:?}", stats.remote_candidates, pair.remote, stats.transports);
+        assert_eq!(remote.contains("192.0.2.2"), !hide, "{remote}");
+        let addresses = stats.remote_candidates.iter().filter_map(|candidate| candidate.address.as_deref());
+        let addresses: Vec<&str> = addresses.collect();
+        assert!(!addresses.is_empty());
+        assert!(addresses.iter().all(|address| address.ends_with(".local") == hide), "{addresses:?}");
+        assert!(local.iter().any(|candidate| candidate.address.as_ref() == Some(&name)));
 
         let known = || lab.dns_resolver().resolve(&name);
         assert_eq!(known().await.is_ok(), hide);

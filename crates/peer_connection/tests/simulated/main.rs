@@ -23,6 +23,7 @@ mod signaling_states;
 mod simulcast;
 mod stats;
 mod stats_members;
+mod stats_streams;
 mod transceivers;
 mod transports;
 mod udp_mux;

@@ -79,8 +79,13 @@ async fn media_flows_without_dtls_where_both_sides_are_configured_so() {
         }
         assert_eq!(audio.transport().unwrap().state(), DtlsTransportState::New);
         flows(&audio, &b.pc, 0).await;
-        let transport = a.pc.stats().await.unwrap().transports.remove(0);
+        let mut report = a.pc.stats().await.unwrap();
+        assert!(report.certificates.is_empty(), "{:?}", report.certificates);
+        let transport = report.transports.remove(0);
         assert_eq!(transport.srtp_cipher.as_deref(), cipher);
+        assert_eq!((transport.local_certificate_id, transport.remote_certificate_id), (None, None));
+        assert_eq!((transport.dtls_state.as_str(), transport.dtls_role), ("new", None));
+        assert_eq!((transport.tls_version, transport.dtls_cipher), (None, None));
 
         let keys = |pc: &PeerConnection| {
             let description = pc.local_description().unwrap();

@@ -23,6 +23,8 @@ const ORIGINAL_SEQUENCE_NUMBER: usize = 2;
 pub(super) struct ReceivedLayers {
     /// Whether it repairs the stream of that RID.
     by_ssrc: BTreeMap<u32, (Arc<str>, bool)>,
+    /// What streams of retransmissions repeat, by SSRC.
+    repaired: BTreeMap<u32, u32>,
     /// The last stream without repair that came.
     primary: Option<u32>,
 }
@@ -33,6 +35,17 @@ impl ReceivedLayers {
         if !known && (self.by_ssrc.len() < MAX_LAYERS || self.by_ssrc.contains_key(&ssrc)) {
             self.by_ssrc.insert(ssrc, (Arc::from(rid), repairs));
         }
+    }
+
+    fn learn_repair(&mut self, repair: u32, primary: u32) {
+        if self.repaired.len() < MAX_LAYERS || self.repaired.contains_key(&repair) {
+            self.repaired.insert(repair, primary);
+        }
+    }
+
+    /// The RID of a stream, its own or that of what it repairs.
+    pub(super) fn rid(&self, ssrc: u32) -> Option<Arc<str>> {
+        self.by_ssrc.get(&ssrc).map(|(rid, _)| Arc::clone(rid))
     }
 
     /// The SSRC of a RID's own stream.
@@ -54,7 +67,7 @@ impl Section {
                 self.layers.learn(packet.ssrc, rid.as_str(), repairs);
             }
         }
-        packet.rid = self.layers.by_ssrc.get(&packet.ssrc).map(|(rid, _)| Arc::clone(rid));
+        packet.rid = self.layers.rid(packet.ssrc);
         let codecs = &self.config.receive_codecs;
         let codec = codecs.iter().find(|codec| codec.payload_type == packet.payload_type);
         match codec.filter(|codec| codec.is_rtx()) {
@@ -70,7 +83,9 @@ impl Section {
     }
 
     /// RFC 4588 section 4: the original sequence number stands before the payload.
-    fn unwrap(&self, packet: &mut RtpPacket, payload_type: u8) -> bool {
+    fn unwrap(&mut self, packet: &mut RtpPacket, payload_type: u8) -> bool {
+        let Some(ssrc) = self.repaired_ssrc(packet) else { return false };
+        self.layers.learn_repair(packet.ssrc, ssrc);
         let Some(number) = packet.payload.first_chunk::<ORIGINAL_SEQUENCE_NUMBER>().copied() else {
             return false;
         };
@@ -78,31 +93,39 @@ impl Section {
             // Padding to probe the way with.
             return false;
         }
-        let signalled = self.config.remote_repairs.iter().find(|(repair, _)| *repair == packet.ssrc);
-        let named = || packet.rid.as_deref().and_then(|rid| self.layers.ssrc_of(rid));
-        // Without a word of whose it is: of the only stream there is.
-        let only = || self.layers.primary.filter(|_| packet.rid.is_none());
-        let Some(ssrc) = signalled.map(|(_, primary)| *primary).or_else(named).or_else(only) else {
-            return false;
-        };
         packet.ssrc = ssrc;
         packet.payload_type = payload_type;
         packet.sequence_number = u16::from_be_bytes(number);
         packet.payload = packet.payload.slice(ORIGINAL_SEQUENCE_NUMBER..);
         if packet.rid.is_none() {
-            packet.rid = self.layers.by_ssrc.get(&ssrc).map(|(rid, _)| Arc::clone(rid));
+            packet.rid = self.layers.rid(ssrc);
         }
         true
+    }
+
+    /// The stream that a retransmission belongs to.
+    fn repaired_ssrc(&self, packet: &RtpPacket) -> Option<u32> {
+        let signalled = self.config.remote_repairs.iter().find(|(repair, _)| *repair == packet.ssrc);
+        let named = || packet.rid.as_deref().and_then(|rid| self.layers.ssrc_of(rid));
+        // Without a word of whose it is: of the only stream there is.
+        let only = || self.layers.primary.filter(|_| packet.rid.is_none());
+        signalled.map(|(_, primary)| *primary).or_else(named).or_else(only)
+    }
+
+    /// Whether the peer may send retransmissions in a stream of their own.
+    pub(super) fn receives_rtx(&self) -> bool {
+        self.config.receive_codecs.iter().any(peerstack_jsep::Codec::is_rtx)
+    }
+
+    /// The SSRCs of retransmissions of a stream, as far as they came.
+    pub(super) fn repairs_of(&self, primary: u32) -> impl Iterator<Item = u32> {
+        let repaired = self.layers.repaired.iter();
+        repaired.filter(move |(_, repaired)| **repaired == primary).map(|(repair, _)| *repair)
     }
 
     /// Whether retransmissions go in a stream of their own.
     pub(super) fn sends_rtx(&self) -> bool {
         self.config.send_codecs.iter().any(peerstack_jsep::Codec::is_rtx)
-    }
-
-    /// Whether an SSRC of ours is one of retransmissions.
-    pub(super) fn is_retransmission(&self, ssrc: u32) -> bool {
-        self.config.encodings.iter().any(|encoding| encoding.rtx_ssrc == ssrc)
     }
 }
 
