@@ -221,17 +221,12 @@ macro_rules! moves {
 
 use Nat::{Cone, Symmetric};
 
-/// The staying side decides when it controls. Without audio from him who moved it has only silence to go by: a check
-/// without an answer, which is up to 3 s away when the pair is stable (T04), and then, so that a short outage changes
-/// nothing, a second more (T10). So it has where the call has just been connected and the pair that came late was set
-/// aside unchecked, whose NAT does not let that audio in.
-const SILENCE: Duration = Duration::from_millis(5500);
 /// Until a pair is unreliable, which says that a restart is needed: 5 s after a check that is not answered (T06); and
 /// what that takes.
 const RESTART: Duration = Duration::from_secs(10);
 
-// No row moves an answerer to its reserve: the side that stays controls, has one network and keeps one pair of it (S05),
-// so that it depends on the time of the first checks whether there is a reserve at all.
+// The staying side decides when it controls: a second of silence, while the mover is heard by another way, be it by no
+// more than checks, and a second more, so that a short outage changes nothing (T10).
 moves! {
     offerer_moves_to_its_reserve: Reserve, true, true, true, [Cone, Cone, Cone], GatherOnce, None, false => WITHOUT_RESTART;
     offerer_moves: NewFirst, true, true, true, [Cone, Cone, Cone], GatherContinually, None, false => WITHOUT_RESTART;
@@ -239,10 +234,16 @@ moves! {
     offerer_moves_to_a_symmetric_nat: NewFirst, true, true, true, [Cone, Symmetric, Cone], GatherContinually, None, false => WITHOUT_RESTART;
     offerer_moves_relayed: NewFirst, true, true, true, [Symmetric, Symmetric, Symmetric], GatherContinually, None, false => WITHOUT_RESTART;
     answerer_moves: NewFirst, true, true, false, [Cone, Cone, Cone], GatherContinually, Some(ms(1000)), false => WITHOUT_RESTART;
-    answerer_moves_with_libwebrtcs_times: NewFirst, true, true, false, [Cone, Cone, Cone], GatherContinually, None, false => SILENCE;
-    answerer_moves_with_data_alone: NewFirst, true, false, false, [Cone, Cone, Cone], GatherContinually, None, false => SILENCE;
-    offerer_moves_at_once: NewFirst, false, true, true, [Cone, Cone, Cone], GatherContinually, None, false => SILENCE;
-    answerer_moves_at_once: NewFirst, false, true, false, [Cone, Cone, Cone], GatherContinually, None, false => SILENCE;
+    answerer_moves_to_its_reserve: Reserve, true, true, false, [Cone, Cone, Cone], GatherOnce, Some(ms(1000)), false => WITHOUT_RESTART;
+    answerer_moves_to_its_reserve_with_data_alone: Reserve, true, false, false, [Cone, Cone, Cone], GatherOnce, None, false => WITHOUT_RESTART;
+    answerer_moves_with_libwebrtcs_times: NewFirst, true, true, false, [Cone, Cone, Cone], GatherContinually, None, false => WITHOUT_RESTART;
+    answerer_moves_with_data_alone: NewFirst, true, false, false, [Cone, Cone, Cone], GatherContinually, None, false => WITHOUT_RESTART;
+    offerer_moves_at_once: NewFirst, false, true, true, [Cone, Cone, Cone], GatherContinually, None, false => WITHOUT_RESTART;
+    answerer_moves_at_once: NewFirst, false, true, false, [Cone, Cone, Cone], GatherContinually, None, false => WITHOUT_RESTART;
+    answerer_moves_at_once_with_data_alone: NewFirst, false, false, false, [Cone, Cone, Cone], GatherContinually, None, false => WITHOUT_RESTART;
+    answerer_moves_to_a_symmetric_nat: NewFirst, true, true, false, [Cone, Symmetric, Cone], GatherContinually, None, false => WITHOUT_RESTART;
+    answerer_moves_over_no_link: OldFirst, true, true, false, [Cone, Cone, Cone], GatherContinually, None, false => WITHOUT_RESTART;
+    answerer_moves_relayed: NewFirst, true, false, false, [Symmetric, Symmetric, Symmetric], GatherContinually, None, false => WITHOUT_RESTART;
     offerer_moves_with_a_restart: NewFirst, true, true, true, [Cone, Cone, Cone], GatherOnce, None, true => RESTART;
     answerer_moves_with_a_restart: OldFirst, true, true, false, [Cone, Symmetric, Cone], GatherOnce, None, true => RESTART;
 }

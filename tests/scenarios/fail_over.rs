@@ -8,8 +8,8 @@ use peerstack_base::AdapterType;
 use peerstack_netsim::{Host, Lab};
 
 use crate::call::{
-    CHECK_RECEIVING_INTERVAL, Call, RECEIVING_SWITCHING_DELAY, RECEIVING_TIMEOUT, attach, each_seed, pass,
-    phase,
+    CHECK_RECEIVING_INTERVAL, Call, RECEIVING_SWITCHING_DELAY, RECEIVING_TIMEOUT, attach, each_seed, host,
+    pass, phase,
 };
 use crate::support::ms;
 
@@ -73,6 +73,28 @@ fn the_reserve_is_kept_for_minutes() {
         victim.interfaces()[0].link().set_up(false);
         pass(ms(12_000)).await;
         call.assert_gap(cut, ms(1000)..=FAIL_OVER);
+        call.end().await;
+    });
+}
+
+/// S05, S11: the side that controls has one interface, the other one two, or the reverse: there is a reserve of the
+/// other's second network either way, and it takes over.
+#[test]
+fn one_side_has_a_reserve() {
+    each_seed(async |seed| {
+        let lab = Lab::start(seed);
+        let a = two_homed(&lab, "a", "192.0.2.1", "198.51.100.1");
+        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let (first, second) = if seed.is_multiple_of(2) { (&b, &a) } else { (&a, &b) };
+        let call = Call::start(&lab, first, second).await;
+        pass(ms(60_000) + phase(seed)).await;
+        let cut = lab.elapsed();
+        a.interfaces()[0].link().set_up(false);
+        pass(ms(12_000)).await;
+        call.assert_gap(cut, ms(1000)..=FAIL_OVER);
+        call.assert_never(PeerConnectionState::Disconnected, cut);
+        let two_homed = if seed.is_multiple_of(2) { &call.b } else { &call.a };
+        assert_eq!(two_homed.selected().await, ("198.51.100.1".into(), "192.0.2.2".into()));
         call.end().await;
     });
 }

@@ -71,7 +71,7 @@ pub(crate) struct HostState {
     network_wakers: Vec<Waker>,
     listed: bool,
     list_loopback: bool,
-    network_ids: BTreeMap<(String, bool), u16>,
+    network_ids: BTreeMap<(String, IpAddr), u16>,
 }
 
 impl fmt::Debug for HostState {
@@ -194,9 +194,15 @@ impl HostState {
         std::mem::take(&mut self.network_wakers)
     }
 
-    fn network_id(&mut self, interface: &str, ipv4: bool) -> u16 {
+    /// By interface and prefix, as libwebrtc numbers them (`MakeNetworkKey`).
+    fn network_id(&mut self, interface: &str, ips: &[IpAddr]) -> u16 {
+        let prefix = match ips.first() {
+            Some(IpAddr::V4(ip)) => IpAddr::V4((u32::from(*ip) & !0xff).into()),
+            Some(IpAddr::V6(ip)) => IpAddr::V6((u128::from(*ip) & (!0 << 64)).into()),
+            None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
         let next = self.network_ids.len() as u16 + 1;
-        *self.network_ids.entry((interface.to_owned(), ipv4)).or_insert(next)
+        *self.network_ids.entry((interface.to_owned(), prefix)).or_insert(next)
     }
 
     /// One network for each interface and family, sorted as libwebrtc sorts (`SortNetworks`): by adapter type,
@@ -224,7 +230,7 @@ impl HostState {
         found.sort_by_key(|(_, adapter_type, ipv4, _)| (*adapter_type, *ipv4));
         let networks =
             found.into_iter().enumerate().map(|(index, (name, adapter_type, ipv4, ips))| Network {
-                id: self.network_id(&name, ipv4),
+                id: self.network_id(&name, &ips),
                 name,
                 adapter_type,
                 prefix_len: match (adapter_type, ipv4) {

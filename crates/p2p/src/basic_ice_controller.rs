@@ -2,6 +2,8 @@
 //! time; damped switching; pruning by network. Answers to libwebrtc's `p2p/base/basic_ice_controller.h`;
 //! owned by the `P2PTransportChannel` on the network task.
 
+mod networks;
+
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,6 +14,8 @@ use crate::p2p_constants::{
     MIN_IMPROVEMENT, MIN_PINGS_AT_WEAK_PING_INTERVAL, WEAK_OR_STABILIZING_WRITABLE_CONNECTION_PING_INTERVAL,
 };
 use crate::{CandidateType, IceConfig, IceMode, IceRole, IceSwitchReason, IceTransportState, NominationMode};
+pub(crate) use networks::best_by_network;
+use networks::{network_key, shares_remote_network};
 
 /// libwebrtc's controller.
 #[derive(Debug)]
@@ -22,13 +26,6 @@ pub struct BasicIceController {
     connections: Vec<ConnectionId>,
     pinged: BTreeSet<ConnectionId>,
     unpinged: BTreeSet<ConnectionId>,
-}
-
-/// Identifies a network: its id and whether it is the "any" address's.
-type NetworkKey = (u16, bool, bool);
-
-fn network_key(connection: &Connection) -> NetworkKey {
-    (connection.local.network_id, connection.any_network, connection.remote_address.is_ipv4())
 }
 
 impl BasicIceController {
@@ -116,17 +113,27 @@ impl BasicIceController {
         connection.active() && (!connection.writable() || self.writable_past_ping_interval(view, connection))
     }
 
-    /// The best connection of each network, the selected one on its own network.
-    fn best_by_network<'a>(&self, view: &IceControllerView<'a>) -> Vec<(NetworkKey, &'a Connection)> {
-        let mut best: Vec<(NetworkKey, &'a Connection)> = Vec::new();
-        let ids = self.selected.iter().chain(&self.connections);
-        for connection in ids.filter_map(|id| view.get(*id)) {
-            let key = network_key(connection);
-            if !best.iter().any(|(known, _)| *known == key) {
-                best.push((key, connection));
-            }
-        }
-        best
+    /// The best connection of each network of ours and of the peer's, the selected one on its own networks.
+    fn best_by_network<'a>(&self, view: &IceControllerView<'a>) -> Vec<&'a Connection> {
+        best_by_network(self.selected.iter().chain(&self.connections).filter_map(|id| view.get(*id)))
+    }
+
+    /// Whether a connection is given up in favour of another one of a network that they share (S05).
+    fn prunes(&self, view: &IceControllerView<'_>, best: &Connection, connection: &Connection) -> bool {
+        // What a restart brings is not pruned in favour of what it replaces: the peer's checks may come, and look like
+        // less than they are, before its answer (C23, RFC 8445 section 9). Nor, on the controlled side, what the peer
+        // has chosen since.
+        // What comes when all is settled is checked once before it is set aside: it may be where the peer is about to
+        // move, and our NAT shall let its checks in by then.
+        let unchecked = connection.num_pings_sent() == 0 && connection.has_remote_credentials();
+        let late = unchecked && best.stable(view.now);
+        best.id() != connection.id()
+            && !late
+            && !best.weak()
+            && (view.role == IceRole::Controlling
+                || connection.last_nomination_received() <= best.last_nomination_received())
+            && connection.generations() <= best.generations()
+            && self.compare_candidates(view.role, best, connection) != Ordering::Less
     }
 
     fn find_next_pingable(&mut self, view: &IceControllerView<'_>) -> Option<ConnectionId> {
@@ -144,7 +151,6 @@ impl BasicIceController {
             let oldest = self
                 .best_by_network(view)
                 .into_iter()
-                .map(|(_, connection)| connection)
                 .filter(|connection| connection.writable() && connection.connected())
                 .filter(|connection| self.writable_past_ping_interval(view, connection))
                 .min_by_key(|connection| connection.last_ping_sent());
@@ -425,32 +431,22 @@ impl IceController for BasicIceController {
     }
 
     fn prune_connections(&self, view: &IceControllerView<'_>) -> Vec<ConnectionId> {
-        let best_by_network = self.best_by_network(view);
+        let best = self.best_by_network(view);
         self.sorted(view)
             .filter(|connection| {
-                // A connection of the "any" address may use the selected one's interface: it is no reserve.
-                let best = if connection.any_network {
-                    self.selected(view)
-                } else {
-                    let key = network_key(connection);
-                    best_by_network.iter().find(|(known, _)| *known == key).map(|(_, best)| *best)
-                };
-                best.is_some_and(|best| {
-                    // What a restart brings is not pruned in favour of what it replaces: the peer's checks may
-                    // come, and look like less than they are, before its answer (C23, RFC 8445 section 9).
-                    // Nor, on the controlled side, what the peer has chosen since.
-                    // What comes when all is settled is checked once before it is set aside: it may be where the
-                    // peer is about to move, and our NAT shall let its checks in by then.
-                    let unchecked = connection.num_pings_sent() == 0 && connection.has_remote_credentials();
-                    let late = unchecked && best.stable(view.now);
-                    best.id() != connection.id()
-                        && !late
-                        && !best.weak()
-                        && (view.role == IceRole::Controlling
-                            || connection.last_nomination_received() <= best.last_nomination_received())
-                        && connection.generations() <= best.generations()
-                        && self.compare_candidates(view.role, best, connection) != Ordering::Less
-                })
+                let connection = *connection;
+                if connection.any_network {
+                    // It may use the selected one's interface: it is no reserve.
+                    return self.selected(view).is_some_and(|best| self.prunes(view, best, connection));
+                }
+                if best.iter().any(|best| best.id() == connection.id()) {
+                    return false;
+                }
+                // Of our network another one is kept, and, where the peer tells its networks apart, of its.
+                let ours = best.iter().find(|best| network_key(best) == network_key(connection));
+                let theirs = best.iter().find(|best| shares_remote_network(best, connection));
+                ours.is_some_and(|best| self.prunes(view, best, connection))
+                    && theirs.is_none_or(|best| self.prunes(view, best, connection))
             })
             .map(Connection::id)
             .collect()

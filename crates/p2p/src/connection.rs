@@ -378,6 +378,12 @@ impl Connection {
         self.rtt_samples > RTT_RATIO + 1 && !missing
     }
 
+    /// For how long the first check since the last answer waits for its own.
+    pub(crate) fn unanswered_for(&self, now: Instant) -> Duration {
+        let first = self.pings_since_last_response.first();
+        first.map_or(Duration::ZERO, |ping| now.saturating_duration_since(ping.sent))
+    }
+
     /// Whether the peer's consent to be sent to has run out (RFC 7675 section 5.1).
     pub fn consent_expired(&self, now: Instant) -> bool {
         // A lite agent sends no checks: while the peer checks it consents.

@@ -122,6 +122,8 @@ pub struct P2PTransportChannel {
     connection_events_seen: u64,
     selected: Option<ConnectionId>,
     selected_changes: u32,
+    /// Where, and when, the peer was last heard by another connection than the selected one.
+    heard_elsewhere: Option<(Instant, ConnectionId)>,
     nomination: u32,
     sort_reason: Option<IceSwitchReason>,
 
@@ -191,6 +193,7 @@ impl P2PTransportChannel {
             connection_events_seen: 0,
             selected: None,
             selected_changes: 0,
+            heard_elsewhere: None,
             nomination: 0,
             sort_reason: None,
             events: EventSource::new(scope),

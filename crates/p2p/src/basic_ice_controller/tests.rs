@@ -242,6 +242,55 @@ fn pruning_keeps_the_best_of_each_network() {
     assert_eq!(bench.pruned(), [1, 2]);
 }
 
+/// S05, S09: one of each network of the peer's is a reserve too, once the peer has numbered them: it may move there. It
+/// is kept once it works; until then all that end there are tried.
+#[test]
+fn pruning_keeps_the_best_of_each_network_of_the_peer() {
+    let mut bench = Bench::new(5);
+    bench.get(0).remote.network_id = 1;
+    bench.get(1).remote.network_id = 1;
+    bench.get(2).remote.network_id = 2;
+    bench.get(3).remote.network_id = 2;
+    bench.strong(0);
+    bench.select(0);
+    bench.sort();
+    assert_eq!(bench.pruned(), [1, 4], "4 may be in any of the peer's networks");
+    bench.strong(3);
+    bench.sort();
+    assert_eq!(bench.pruned(), [1, 4], "3 works, 2 is better and may work yet");
+    bench.get(2).remote.priority = 1;
+    bench.sort();
+    assert_eq!(bench.pruned(), [1, 4, 2]);
+    let now = bench.now;
+    bench.get(3).set_for_test(WriteState::Writable, false, now);
+    assert_eq!(bench.pruned(), [1, 4], "weak");
+}
+
+/// Neither each of our networks with each of the peer's.
+#[test]
+fn pruning_keeps_no_more_than_one_for_each_network() {
+    let mut bench = Bench::new(4);
+    for (id, ours, theirs) in [(0, 1, 1), (1, 1, 2), (2, 2, 1), (3, 2, 2)] {
+        bench.get(id).local.network_id = ours;
+        bench.get(id).remote.network_id = theirs;
+        bench.strong(id);
+    }
+    bench.select(0);
+    bench.sort();
+    assert_eq!(bench.pruned(), [3]);
+}
+
+/// A peer that does not number its networks is taken to have one, as by libwebrtc, also where it told of some only.
+#[test]
+fn networks_without_a_number_are_not_told_apart() {
+    let mut bench = Bench::new(3);
+    bench.get(1).remote.network_id = 7;
+    bench.strong(0);
+    bench.select(0);
+    bench.sort();
+    assert_eq!(bench.pruned(), [1, 2]);
+}
+
 /// A connection of the "any" address may use the selected one's interface: no reserve.
 #[test]
 fn any_address_connections_are_pruned_against_the_selected_one() {

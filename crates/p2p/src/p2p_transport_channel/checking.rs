@@ -12,7 +12,7 @@ use peerstack_stun::{Class, Message, MessageBuilder, Method, error_code, short_t
 use super::P2PTransportChannel;
 use crate::basic_port_allocator::SessionIo;
 use crate::connection::{ConnectionId, PingOptions, PingOutcome, announce_goog_ping, announces_goog_ping};
-use crate::p2p_constants::{MAX_UNAUTHENTICATED_ERRORS_PER_SECOND, PING_BURST};
+use crate::p2p_constants::{MAX_UNAUTHENTICATED_ERRORS_PER_SECOND, MAXIMUM_RTT, MINIMUM_RTT, PING_BURST};
 use crate::packet_route::{PacketRoute, RouteFraming};
 use crate::port::{NewAddress, PortId, StunVerdict, get_stun_message};
 use crate::turn_port::TurnPacket;
@@ -104,24 +104,49 @@ impl P2PTransportChannel {
         }
         connection.received_data(now, len, &self.config, &mut self.connection_events);
         let id = connection.id();
-        if self.selected != Some(id) {
-            match self.role {
-                // The peer sends here: so shall we (S01).
-                IceRole::Controlled => self.consider_switch(now, id, IceSwitchReason::DataReceived),
-                IceRole::Controlling => self.suspect_selected(now),
-            }
+        if self.selected != Some(id) && self.role == IceRole::Controlled {
+            // The peer sends here: so shall we (S01).
+            self.consider_switch(now, id, IceSwitchReason::DataReceived);
         }
+        self.heard_on(now, id);
         true
     }
 
-    /// We choose the pair, but the peer sends by another one, and nothing has come by ours for a while: it has
-    /// lost ours, since it would follow us otherwise. Ours counts as not receiving from now on, instead of once
-    /// the receiving time-out is over, and is left by the usual rules (T10).
-    fn suspect_selected(&mut self, now: Instant) {
-        let delay = self.config.receiving_switching_delay;
-        let Some(selected) = self.selected.and_then(|id| self.connections.get_mut(&id)) else { return };
-        if selected.receiving() && selected.last_received().is_some_and(|at| now >= at + delay) {
+    /// The peer's data, its authenticated check or its answer to ours came by a connection.
+    fn heard_on(&mut self, now: Instant, id: ConnectionId) {
+        if self.selected != Some(id) {
+            self.heard_elsewhere = Some((now, id));
+            self.question_selected(now);
+        }
+    }
+
+    /// We choose the pair, and hear the peer, but by another one: if ours is silent meanwhile it is checked, and if for
+    /// a while nothing is answered either the peer has lost it: it would follow us otherwise. Then ours counts as not
+    /// receiving from now on, instead of once the receiving time-out is over, and is left by the usual rules (T10); and
+    /// where the peer is heard is checked at once, since it may have been set aside, and would wait for its turn among
+    /// all others that were.
+    pub(super) fn question_selected(&mut self, now: Instant) {
+        let Some((heard_at, heard)) = self.heard_elsewhere else { return };
+        let Some((id, selected)) = self.selected.and_then(|id| Some((id, self.connections.get_mut(&id)?)))
+        else {
+            return;
+        };
+        let last = selected.last_received().filter(|last| *last < heard_at);
+        let Some(last) = last.filter(|_| self.role == IceRole::Controlling && selected.receiving()) else {
+            return;
+        };
+        let patience = (2 * selected.rtt()).clamp(MINIMUM_RTT, MAXIMUM_RTT);
+        let silent_for = now.saturating_duration_since(last);
+        if silent_for >= self.config.receiving_switching_delay && selected.unanswered_for(now) > patience {
             selected.shun(now, &self.config, &mut self.connection_events);
+            self.ping_connection(now, id);
+            self.ping_connection(now, heard);
+            return;
+        }
+        let pause = self.config.check_receiving_interval().max(patience);
+        let asked = selected.last_ping_sent().is_some_and(|sent| now < sent + pause);
+        if silent_for >= pause && !asked {
+            self.ping_connection(now, id);
         }
     }
 
@@ -243,6 +268,7 @@ impl P2PTransportChannel {
             connection.received_ping(now, request, self.role, &self.config, &mut self.connection_events);
         }
         self.request_ping(now, id);
+        self.heard_on(now, id);
     }
 
     /// The peer's short check (C13). Only a pair that it has checked in full is known by it; for any other the
@@ -266,6 +292,7 @@ impl P2PTransportChannel {
         builder.goog_integrity_32(short_term_key(from.local_pwd));
         self.send_response(&builder.finish(), from);
         self.request_ping(now, id);
+        self.heard_on(now, id);
     }
 
     /// The same address under another user fragment: a new pair if that is of a newer generation (C25),
@@ -398,6 +425,7 @@ impl P2PTransportChannel {
             PingOutcome::Failed => {}
             PingOutcome::Success(mapped, priority) => {
                 self.add_udp_mux_route(port, remote, true);
+                self.heard_on(now, id);
                 if let Some(mapped) = mapped {
                     self.maybe_update_local_candidate(id, mapped, priority);
                 }
@@ -529,6 +557,7 @@ impl P2PTransportChannel {
         for connection in self.connections.values_mut() {
             connection.update_state(now, &self.config, &mut self.connection_events);
         }
+        self.question_selected(now);
         self.settle(now);
         if self.connections.is_empty() {
             self.ping_due = None;

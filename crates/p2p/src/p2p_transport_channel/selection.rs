@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use peerstack_base::{AdapterType, IoRequest};
 
 use super::P2PTransportChannel;
+use crate::basic_ice_controller::best_by_network;
 use crate::connection::{Connection, ConnectionId};
 use crate::port::Port;
 use crate::{
@@ -234,21 +235,23 @@ impl P2PTransportChannel {
     }
 
     /// The state of the second seed's text (libwebrtc `ComputeState`): failed without an active connection,
-    /// connecting with several on one network, else completed.
+    /// connecting with more than one for each network of ours and of the peer's, else completed.
     fn compute_state(&self) -> IceTransportState {
         if !self.had_connection {
             return IceTransportState::New;
         }
-        let mut networks: Vec<(u16, bool)> = Vec::new();
-        let active = self.connections.values().filter(|connection| connection.active());
-        for connection in active {
-            let network = (connection.local.network_id, connection.remote_address.is_ipv4());
-            if networks.contains(&network) {
-                return IceTransportState::Checking;
-            }
-            networks.push(network);
+        // Best first, as pruning goes by.
+        let ids = self.selected.iter().chain(self.controller.connections());
+        let active: Vec<&Connection> =
+            ids.filter_map(|id| self.connections.get(id)).filter(|connection| connection.active()).collect();
+        let kept = best_by_network(active.iter().copied());
+        if active.is_empty() {
+            IceTransportState::Failed
+        } else if active.iter().all(|connection| kept.iter().any(|kept| kept.id() == connection.id())) {
+            IceTransportState::Completed
+        } else {
+            IceTransportState::Checking
         }
-        if networks.is_empty() { IceTransportState::Failed } else { IceTransportState::Completed }
     }
 
     /// The state of W3C (libwebrtc `ComputeIceTransportState`), which never says completed: the aggregate

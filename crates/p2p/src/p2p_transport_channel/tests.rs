@@ -8,6 +8,7 @@ pub(crate) mod harness;
 mod host_names;
 mod lifetime;
 mod lite;
+mod moving;
 mod nat;
 mod nat_one_to_one;
 mod pooled;
