@@ -205,24 +205,8 @@ async fn pair_of(a: &PeerConnection, b: &PeerConnection) -> String {
     }
 }
 
-async fn echo_back(channel: DataChannel) {
-    while let Some(event) = channel.next_event().await {
-        if let DataChannelEvent::Message(message) = event {
-            let _ = channel.send(message);
-        }
-    }
-}
-
-async fn exchange(channel: &DataChannel) {
-    for number in 0..10u8 {
-        channel.send(DataChannelMessage::Binary(vec![number; 36].into())).unwrap();
-    }
-    let mut back = 0;
-    while back < 10 {
-        if let Some(DataChannelEvent::Message(_)) = channel.next_event().await {
-            back += 1;
-        }
-    }
+fn messages() -> [DataChannelMessage; 10] {
+    std::array::from_fn(|number| DataChannelMessage::Binary(vec![number as u8; 36].into()))
 }
 
 async fn connected(pc: &PeerConnection) {
@@ -251,7 +235,7 @@ async fn run(seed: u64, accesses: (Access, Access), loss: f64, expected: &str) -
             // Data shows the controlled side which of the pairs that work is meant: it goes on until both ends
             // are on one.
             loop {
-                exchange(&cell.channel).await;
+                support::exchange(&cell.channel, &messages()).await;
                 if is_expected(&pair_of(&cell.a, &cell.b).await, expected, loss) {
                     break;
                 }
@@ -261,7 +245,7 @@ async fn run(seed: u64, accesses: (Access, Access), loss: f64, expected: &str) -
         tokio::select! {
             biased;
             () = data => {}
-            () = echo_back(remote) => {}
+            () = support::echo_back(remote) => {}
         }
     };
     let limit = if loss > 0.0 { Duration::from_secs(60) } else { SETTLING };

@@ -1,22 +1,17 @@
 //! Many PeerConnections on one UDP port of the loopback interface, over real sockets.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails")]
+#![allow(clippy::unwrap_used, reason = "a test that fails")]
+
+mod support;
 
 use std::time::Duration;
 
 use peerstack::{
-    Configuration, DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, OfferOptions,
-    PeerConnection, PeerConnectionDependencies, PeerConnectionEvent, PeerConnectionEvents,
-    PeerConnectionFactory, Settings, UdpMux,
+    DataChannelInit, DataChannelMessage, PeerConnection, PeerConnectionDependencies, PeerConnectionFactory,
+    UdpMux,
 };
-use tokio::sync::mpsc;
+use support::Peer;
 use tokio::task::JoinSet;
-
-fn configuration() -> Configuration {
-    let mut settings = Settings::default();
-    settings.allow_loopback = true;
-    Configuration::new().with_settings(settings)
-}
 
 fn factory() -> PeerConnectionFactory {
     let mut dependencies = PeerConnectionDependencies::default();
@@ -24,61 +19,21 @@ fn factory() -> PeerConnectionFactory {
     PeerConnectionFactory::with_dependencies(dependencies).unwrap()
 }
 
-/// Passes candidates on; the data channels that come in.
-fn signal(mut events: PeerConnectionEvents, to: PeerConnection) -> mpsc::UnboundedReceiver<DataChannel> {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    #[expect(clippy::disallowed_methods, reason = "the signalling between the two peers of a test")]
-    tokio::spawn(async move {
-        while let Some(event) = events.next().await {
-            match event {
-                PeerConnectionEvent::IceCandidate(candidate) => drop(to.add_ice_candidate(candidate).await),
-                PeerConnectionEvent::DataChannel(channel) => drop(sender.send(channel)),
-                PeerConnectionEvent::Closed => break,
-                _ => {}
-            }
-        }
-    });
-    receiver
-}
-
 /// One connection of the server's with a client: the messages of the client come back as they were sent.
 async fn echo(server: PeerConnection, messages: Vec<DataChannelMessage>) -> u16 {
-    let client = PeerConnection::new(configuration()).unwrap();
-    let (client_events, server_events) = (client.events(), server.events());
-    let channel = client.create_data_channel("echo", DataChannelInit::default()).unwrap();
-    let offer = client.create_offer(OfferOptions::default()).await.unwrap();
-    client.set_local_description(offer.clone()).await.unwrap();
-    server.set_remote_description(offer).await.unwrap();
-    let answer = server.create_answer().await.unwrap();
-    server.set_local_description(answer.clone()).await.unwrap();
-    client.set_remote_description(answer).await.unwrap();
-    let _ = signal(client_events, server.clone());
-    let mut incoming = signal(server_events, client.clone());
-    let remote = incoming.recv().await.unwrap();
+    let client = Peer::with(support::loopback(), PeerConnectionDependencies::default());
+    let pcs = [client.pc.clone(), server.clone()];
+    let channel = client.pc.create_data_channel("echo", DataChannelInit::default()).unwrap();
+    let events = server.events();
+    let ((out, _), (_, mut seen)) = support::join(client, Peer { pc: server, events }, support::ms(0));
+    out.offer(&pcs[0]).await;
+    let remote = support::incoming_channel(&mut seen).await;
     #[expect(clippy::disallowed_methods, reason = "the echo of a test")]
-    tokio::spawn(async move {
-        while let Some(event) = remote.next_event().await {
-            if let DataChannelEvent::Message(message) = event {
-                remote.send(message).unwrap();
-            }
-        }
-    });
-    while channel.next_event().await.unwrap() != DataChannelEvent::Open {}
-    for message in &messages {
-        channel.send(message.clone()).unwrap();
-    }
-    for message in &messages {
-        let echoed = loop {
-            if let DataChannelEvent::Message(message) = channel.next_event().await.unwrap() {
-                break message;
-            }
-        };
-        assert!(echoed == *message, "{} bytes came back for {}", echoed.len(), message.len());
-    }
-    let port = server.selected_candidate_pair().await.unwrap().unwrap().local.address.port();
-    client.close();
-    server.close();
-    tokio::join!(client.closed(), server.closed());
+    tokio::spawn(support::echo_back(remote));
+    support::exchange(&channel, &messages).await;
+    let port = pcs[1].selected_candidate_pair().await.unwrap().unwrap().local.address.port();
+    pcs.iter().for_each(PeerConnection::close);
+    tokio::join!(pcs[0].closed(), pcs[1].closed());
     port
 }
 
@@ -93,7 +48,7 @@ async fn all_on_one_port(count: usize, sizes: &'static [usize]) {
     let factory = factory();
     let mut peers = JoinSet::new();
     for peer in 0..count {
-        let server = factory.create_peer_connection(configuration()).unwrap();
+        let server = factory.create_peer_connection(support::loopback()).unwrap();
         peers.spawn(echo(server, messages(peer, sizes)));
     }
     let ports = tokio::time::timeout(Duration::from_secs(120), peers.join_all()).await.unwrap();

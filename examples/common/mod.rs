@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each example needs a part of it")]
 
+mod listener;
 pub(crate) mod signaling;
 
 use std::collections::BTreeMap;
@@ -16,8 +17,9 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use peerstack::{Configuration, Settings};
-use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
+
+use self::listener::bind;
 
 /// A wrong flag, or a port that cannot be had.
 const WRONG_USE: u8 = 2;
@@ -151,17 +153,6 @@ pub(crate) async fn run(
 fn wrong_use(program: &str, sentence: &str) -> ExitCode {
     eprintln!("{program}: {sentence}");
     ExitCode::from(WRONG_USE)
-}
-
-async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            format!("{address} is in use already; --port names another port, --port 0 any that is free")
-        }
-        std::io::ErrorKind::AddrNotAvailable => format!("{address} is no address of this machine"),
-        std::io::ErrorKind::PermissionDenied => format!("{address} may not be used by this user"),
-        _ => format!("cannot listen on {address}: {error}"),
-    })
 }
 
 /// A router with the example's page, and what its script shares with the others'.

@@ -1,15 +1,20 @@
 //! Descriptions and candidates in JSON, as browsers write them, and the answer to an offer with all its candidates.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
 use peerstack::{
     DtlsTransportState, IceCandidateInit, IceGatheringState, PeerConnection, PeerConnectionEvent,
-    PeerConnectionState, RtcError, SdpType, SessionDescription,
+    PeerConnectionFactory, PeerConnectionState, RtcError, SdpType, SessionDescription,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+
+use super::Args;
 
 /// An answer that carries its candidates waits for them no longer.
 const GATHERING: Duration = Duration::from_secs(3);
@@ -88,6 +93,21 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         (StatusCode::BAD_REQUEST, self.0).into_response()
     }
+}
+
+/// `POST /offer`: each offer gets a connection of its own, which `respond` answers it with. What is refused is closed.
+pub(crate) fn offers<R, A>(args: &Args, respond: R) -> Result<Router, String>
+where
+    R: Fn(PeerConnection, Description) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Result<Json<Description>, Refusal>> + Send,
+{
+    let factory = Arc::new(PeerConnectionFactory::new().map_err(|error| error.to_string())?);
+    let configuration = args.configuration();
+    let offer = async move |Json(offer): Json<Description>| -> Result<Json<Description>, Refusal> {
+        let pc = factory.create_peer_connection(configuration.clone())?;
+        respond(pc.clone(), offer).await.inspect_err(|_| pc.close())
+    };
+    Ok(Router::new().route("/offer", post(offer)))
 }
 
 /// Answers the offer that was set; the answer holds all candidates, so that one HTTP request is all signalling.

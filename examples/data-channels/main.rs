@@ -12,14 +12,12 @@
 mod common;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::routing::post;
 use peerstack::{
     DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, PeerConnection, PeerConnectionEvent,
-    PeerConnectionFactory, RtcError,
+    RtcError,
 };
 use tracing::info;
 
@@ -34,16 +32,8 @@ const LOW_WATER: usize = 256 << 10;
 #[tokio::main]
 async fn main() -> ExitCode {
     common::run("data-channels", "Data channels of each kind.", &[], |args| {
-        let factory = Arc::new(PeerConnectionFactory::new().map_err(|error| error.to_string())?);
-        let configuration = args.configuration();
-        Ok(common::page(include_str!("page.html")).route(
-            "/offer",
-            post(async move |Json(offer): Json<Description>| -> Result<Json<Description>, Refusal> {
-                let pc = factory.create_peer_connection(configuration.clone())?;
-                let answer = answer(&pc, offer).await;
-                answer.inspect_err(|_| pc.close())
-            }),
-        ))
+        let offers = signaling::offers(args, async |pc, offer| answer(&pc, offer).await)?;
+        Ok(common::page(include_str!("page.html")).merge(offers))
     })
     .await
 }

@@ -26,6 +26,8 @@ mod echo_track;
 mod gap_detector;
 mod http_client;
 mod hub;
+#[path = "../common/listener.rs"]
+mod listener;
 mod packet_history;
 mod self_test;
 mod server;
@@ -76,7 +78,7 @@ async fn serve(args: Args) -> ExitCode {
         Ok(hub) => Arc::new(hub),
         Err(error) => return wrong_use(&format!("these flags cannot be met: {error}")),
     };
-    let listener = match server::bind(args.socket_address()).await {
+    let listener = match listener::bind(args.socket_address()).await {
         Ok(listener) => listener,
         Err(error) => return wrong_use(&error),
     };

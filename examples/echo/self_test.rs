@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::args::Args;
 use crate::client::{self, Exercise, Report};
 use crate::hub::Hub;
-use crate::{http_client, server, wrong_use};
+use crate::{http_client, listener, server, wrong_use};
 
 /// RTP packets of a hundred that may be lost: there is no reason for any on loopback but a busy machine.
 const MAX_LOST_PERCENT: u64 = 1;
@@ -36,7 +36,7 @@ pub(crate) async fn run(mut args: Args) -> ExitCode {
 
 /// Serves on a free port and connects to it.
 async fn measure(hub: &Arc<Hub>, args: &Args) -> Result<Report, String> {
-    let listener = server::bind(SocketAddr::new(args.bind, 0)).await?;
+    let listener = listener::bind(SocketAddr::new(args.bind, 0)).await?;
     let address = listener.local_addr().map_err(|error| format!("the port is not known: {error}"))?;
     let serving = tokio::spawn(server::serve(listener, Arc::clone(hub)));
     let uri = http_client::parse_url(&format!("http://{address}/offer"))?;

@@ -1,6 +1,5 @@
 //! HTTP: the page, and the echo protocol. Every refusal is one sentence of plain text.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,18 +77,6 @@ struct Candidate {
     sdp_mid: Option<String>,
     sdp_m_line_index: Option<u16>,
     username_fragment: Option<String>,
-}
-
-/// Listens where the flags say.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
-            format!("{address} is in use already; --port names another port, --port 0 any that is free")
-        }
-        std::io::ErrorKind::AddrNotAvailable => format!("{address} is no address of this machine"),
-        std::io::ErrorKind::PermissionDenied => format!("{address} may not be used by this user"),
-        _ => format!("cannot listen on {address}: {error}"),
-    })
 }
 
 /// Serves until the process ends.

@@ -19,8 +19,7 @@ use axum::extract::WebSocketUpgrade;
 use axum::extract::ws::{self, WebSocket};
 use axum::routing::get;
 use peerstack::{
-    MediaStreamTrack, PeerConnection, PeerConnectionEvent, PeerConnectionFactory, RtcError, RtpTransceiver,
-    RtpTransceiverDirection, SignalingState, TrackKind,
+    PeerConnection, PeerConnectionEvent, PeerConnectionFactory, RtpTransceiver, SignalingState, TrackKind,
 };
 use tracing::warn;
 
@@ -52,7 +51,7 @@ async fn main() -> ExitCode {
 /// The page is polite, this side is not.
 async fn negotiate(pc: &PeerConnection, mut socket: WebSocket) -> Result<(), Refusal> {
     let mut events = pc.events();
-    let mut negotiator = Negotiator::new(pc.clone(), false, send_what_is_received);
+    let mut negotiator = Negotiator::new(pc.clone(), false);
     loop {
         let reply = tokio::select! {
             Some(event) = events.next() => {
@@ -83,17 +82,6 @@ async fn negotiate(pc: &PeerConnection, mut socket: WebSocket) -> Result<(), Ref
             }
         }
     }
-}
-
-/// Before an offer is answered: each section that brings something gets a track to send it back.
-fn send_what_is_received(pc: &PeerConnection) -> Result<(), RtcError> {
-    for transceiver in pc.transceivers() {
-        if !transceiver.stopped() && transceiver.sender().track().is_none() {
-            transceiver.sender().replace_track(Some(MediaStreamTrack::new(transceiver.kind())))?;
-            transceiver.set_direction(RtpTransceiverDirection::Sendrecv)?;
-        }
-    }
-    Ok(())
 }
 
 /// Packets as they come, and requests for key frames the other way.

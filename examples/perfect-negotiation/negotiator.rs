@@ -5,8 +5,8 @@
 //! `isSettingRemoteAnswerPending`). Here one task handles one thing after the other, and nothing is in between.
 
 use peerstack::{
-    IceCandidateInit, PeerConnection, PeerConnectionEvent, RtcError, SdpType, SessionDescription,
-    SignalingState,
+    IceCandidateInit, MediaStreamTrack, PeerConnection, PeerConnectionEvent, RtcError,
+    RtpTransceiverDirection, SdpType, SessionDescription, SignalingState,
 };
 use serde::{Deserialize, Serialize};
 use tracing::debug;
@@ -27,19 +27,13 @@ pub(crate) struct Message {
 pub(crate) struct Negotiator {
     pc: PeerConnection,
     polite: bool,
-    /// Says what to send back, between an offer and its answer.
-    prepare: fn(&PeerConnection) -> Result<(), RtcError>,
     /// Offers of the peer that met one of ours: ignored, or answered after ours was taken back.
     pub(crate) collisions: usize,
 }
 
 impl Negotiator {
-    pub(crate) fn new(
-        pc: PeerConnection,
-        polite: bool,
-        prepare: fn(&PeerConnection) -> Result<(), RtcError>,
-    ) -> Self {
-        Self { pc, polite, prepare, collisions: 0 }
+    pub(crate) fn new(pc: PeerConnection, polite: bool) -> Self {
+        Self { pc, polite, collisions: 0 }
     }
 
     /// What to send because of an event.
@@ -83,8 +77,19 @@ impl Negotiator {
         if !is_offer {
             return Ok(None);
         }
-        (self.prepare)(&self.pc)?;
+        self.send_what_is_received()?;
         Ok(Some(self.describe().await?))
+    }
+
+    /// Before an offer is answered: each section that brings something gets a track to send it back.
+    fn send_what_is_received(&self) -> Result<(), RtcError> {
+        for transceiver in self.pc.transceivers() {
+            if !transceiver.stopped() && transceiver.sender().track().is_none() {
+                transceiver.sender().replace_track(Some(MediaStreamTrack::new(transceiver.kind())))?;
+                transceiver.set_direction(RtpTransceiverDirection::Sendrecv)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a candidate is of the local description, and of none that was taken back.

@@ -25,10 +25,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::routing::post;
 use peerstack::{
-    Codec, MediaStreamTrack, PeerConnection, PeerConnectionFactory, PeerConnectionState, RtcError,
-    RtcpFeedback, RtpSender, RtpTransceiverDirection, Sample, TrackKind,
+    Codec, MediaStreamTrack, PeerConnection, PeerConnectionState, RtcError, RtcpFeedback, RtpSender,
+    RtpTransceiverDirection, Sample, TrackKind,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -45,16 +44,11 @@ async fn main() -> ExitCode {
     common::run("play-from-disk", "Plays audio.ogg and video.ivf to browsers.", FLAGS, |args| {
         let folder = Path::new(args.value("--folder"));
         let (audio, video) = (read_audio(&folder.join("audio.ogg"))?, read_video(&folder.join("video.ivf"))?);
-        let factory = Arc::new(PeerConnectionFactory::new().map_err(|error| error.to_string())?);
-        let configuration = args.configuration();
-        Ok(common::page(include_str!("page.html")).route(
-            "/offer",
-            post(async move |Json(offer): Json<Description>| -> Result<Json<Description>, Refusal> {
-                let pc = factory.create_peer_connection(configuration.clone())?;
-                let answer = answer(&pc, offer, &audio, &video).await;
-                answer.inspect_err(|_| pc.close())
-            }),
-        ))
+        let offers = signaling::offers(args, move |pc, offer| {
+            let (audio, video) = (Clip::clone(&audio), Clip::clone(&video));
+            async move { answer(&pc, offer, &audio, &video).await }
+        })?;
+        Ok(common::page(include_str!("page.html")).merge(offers))
     })
     .await
 }

@@ -20,14 +20,12 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::routing::post;
 use peerstack::{
-    Codec, PeerConnection, PeerConnectionEvent, PeerConnectionFactory, ReceivedSample, RtpTransceiver,
-    RtpTransceiverDirection, SampleBuilder, TrackKind,
+    Codec, PeerConnection, PeerConnectionEvent, ReceivedSample, RtpTransceiver, RtpTransceiverDirection,
+    SampleBuilder, TrackKind,
 };
 use tracing::error;
 
@@ -46,16 +44,11 @@ async fn main() -> ExitCode {
         if !folder.is_dir() {
             return Err(format!("--folder: {} is no folder", folder.display()));
         }
-        let factory = Arc::new(PeerConnectionFactory::new().map_err(|error| error.to_string())?);
-        let configuration = args.configuration();
-        Ok(common::page(include_str!("page.html")).route(
-            "/offer",
-            post(async move |Json(offer): Json<Description>| -> Result<Json<Description>, Refusal> {
-                let pc = factory.create_peer_connection(configuration.clone())?;
-                let answer = answer(&pc, offer, &folder).await;
-                answer.inspect_err(|_| pc.close())
-            }),
-        ))
+        let offers = signaling::offers(args, move |pc, offer| {
+            let folder = folder.clone();
+            async move { answer(&pc, offer, &folder).await }
+        })?;
+        Ok(common::page(include_str!("page.html")).merge(offers))
     })
     .await
 }

@@ -13,15 +13,12 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::routing::post;
 use peerstack::{
     Codec, DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, MediaStreamTrack,
-    PeerConnection, PeerConnectionEvent, PeerConnectionFactory, RtpPacket, RtpTransceiver,
-    RtpTransceiverDirection,
+    PeerConnection, PeerConnectionEvent, RtpPacket, RtpTransceiver, RtpTransceiverDirection,
 };
 use serde_json::json;
 use tokio::time::interval;
@@ -36,16 +33,8 @@ const ESTIMATE: Duration = Duration::from_millis(500);
 #[tokio::main]
 async fn main() -> ExitCode {
     common::run("simulcast-receive", "Receives three layers and sends one of them back.", &[], |args| {
-        let factory = Arc::new(PeerConnectionFactory::new().map_err(|error| error.to_string())?);
-        let configuration = args.configuration();
-        Ok(common::page(include_str!("page.html")).route(
-            "/offer",
-            post(async move |Json(offer): Json<Description>| -> Result<Json<Description>, Refusal> {
-                let pc = factory.create_peer_connection(configuration.clone())?;
-                let answer = answer(&pc, offer).await;
-                answer.inspect_err(|_| pc.close())
-            }),
-        ))
+        let offers = signaling::offers(args, async |pc, offer| answer(&pc, offer).await)?;
+        Ok(common::page(include_str!("page.html")).merge(offers))
     })
     .await
 }

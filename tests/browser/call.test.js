@@ -62,7 +62,7 @@ async function report(page, peer, console) {
   const seen = await page?.evaluate(() => window.call?.report()).catch((error) => ({ history: [String(error)] }));
   const parts = ['', '---- the browser\'s console', ...console, '---- the browser\'s connection', ...(seen?.history ?? [])];
   for (const [what, sdp] of seen?.descriptions ?? []) parts.push(`---- ${what}`, sdp.trim());
-  parts.push('---- the peer', peer.log(), '----');
+  parts.push('---- the peer', peer.log(200), '----');
   return parts.join('\n');
 }
 

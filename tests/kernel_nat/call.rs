@@ -156,7 +156,7 @@ impl Call {
             let remote = self.opened().await;
             let exchanged = async {
                 loop {
-                    exchange(&self.channel).await;
+                    support::exchange(&self.channel, &messages()).await;
                     let pair = pair_of(&self.pcs).await;
                     if expected.contains(&pair.as_str()) {
                         return pair;
@@ -167,7 +167,7 @@ impl Call {
             let data = async {
                 tokio::select! {
                     pair = exchanged => pair,
-                    () = echo_back(remote) => unreachable!("the channel closed"),
+                    () = support::echo_back(remote) => unreachable!("the channel closed"),
                 }
             };
             let (pair, ..) = tokio::join!(data, packets_arrive(&self.pcs[0]), packets_arrive(&self.pcs[1]));
@@ -256,30 +256,9 @@ async fn packets_arrive(pc: &PeerConnection) {
     }
 }
 
-/// Sends back what comes.
-pub(crate) async fn echo_back(channel: DataChannel) {
-    while let Some(event) = channel.next_event().await {
-        if let DataChannelEvent::Message(message) = event {
-            let _ = channel.send(message);
-        }
-    }
-}
-
-/// Messages of several sizes come back.
-async fn exchange(channel: &DataChannel) {
-    let sizes = [1, 1_000, 20_000];
-    for size in sizes {
-        channel.send(DataChannelMessage::Binary(vec![0x5a; size].into())).unwrap();
-    }
-    for size in sizes {
-        loop {
-            match channel.next_event().await {
-                Some(DataChannelEvent::Message(message)) => break assert_eq!(message.len(), size),
-                Some(_) => {}
-                None => panic!("the channel closed"),
-            }
-        }
-    }
+/// Messages of several sizes.
+fn messages() -> [DataChannelMessage; 3] {
+    [1, 1_000, 20_000].map(|size| DataChannelMessage::Binary(vec![0x5a; size].into()))
 }
 
 /// Local candidates of both ends of the selected pair: `h`, `s`, `p`, or `r` with the protocol to the server.

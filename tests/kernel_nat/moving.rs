@@ -8,7 +8,7 @@ use peerstack::{
     PeerConnectionEvent,
 };
 
-use crate::call::{Call, LIMIT, Options, Turn, echo_back};
+use crate::call::{Call, LIMIT, Options, Turn};
 use crate::lab::{Lab, Link, Nat, PUBLIC};
 use crate::namespace::Namespace;
 use crate::support::{self, ms};
@@ -163,7 +163,7 @@ async fn run(case: Move) {
 
     let channel = call.channel.clone();
     let (before, ufrag) = call.address_of(mover).await;
-    let (moved, echo) = (tokio::sync::Notify::new(), tokio::spawn(echo_back(remote)));
+    let (moved, echo) = (tokio::sync::Notify::new(), tokio::spawn(support::echo_back(remote)));
     let talk = call.talk();
     let _talking = case.audio.then(|| Talk(tokio::spawn(talk)));
     let going = async {

@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use peerstack::base::Random;
 use peerstack::{
-    Certificate, Configuration, DataChannel, IceCandidateInit, KeyAlgorithm, PeerConnection,
-    PeerConnectionDependencies, PeerConnectionEvent, PeerConnectionEvents, RtpPacket, RtpSender, SdpType,
-    SessionDescription,
+    Certificate, Configuration, DataChannel, DataChannelEvent, DataChannelMessage, DataChannelState,
+    IceCandidateInit, KeyAlgorithm, PeerConnection, PeerConnectionDependencies, PeerConnectionEvent,
+    PeerConnectionEvents, RtpPacket, RtpSender, SdpType, SessionDescription, Settings,
 };
 use peerstack_netsim::{Host, Lab, LinkConfig, addr, ip};
 use tokio::sync::mpsc;
@@ -259,6 +259,43 @@ pub(crate) async fn send_audio(sender: RtpSender) {
         // Refused until the section is negotiated.
         let _ = sender.send_rtp(packet.clone());
     }
+}
+
+/// Sends back what comes.
+pub(crate) async fn echo_back(channel: DataChannel) {
+    while let Some(event) = channel.next_event().await {
+        if let DataChannelEvent::Message(message) = event {
+            // Refused once the channel closes.
+            let _ = channel.send(message);
+        }
+    }
+}
+
+/// Sends messages over a channel that opens or is open, and waits for each to come back as it was.
+pub(crate) async fn exchange(channel: &DataChannel, messages: &[DataChannelMessage]) {
+    while channel.ready_state() != DataChannelState::Open {
+        assert!(channel.next_event().await.is_some(), "the channel closed");
+    }
+    for message in messages {
+        channel.send(message.clone()).unwrap();
+    }
+    for message in messages {
+        let echoed = loop {
+            match channel.next_event().await {
+                Some(DataChannelEvent::Message(message)) => break message,
+                Some(_) => {}
+                None => panic!("the channel closed"),
+            }
+        };
+        assert!(echoed == *message, "{} bytes came back for {}", echoed.len(), message.len());
+    }
+}
+
+/// Settings of a connection over real sockets of the loopback interface.
+pub(crate) fn loopback() -> Configuration {
+    let mut settings = Settings::default();
+    settings.allow_loopback = true;
+    Configuration::new().with_settings(settings)
 }
 
 /// Waits for the data channel that the peer opens.

@@ -12,6 +12,7 @@ use crate::args::Args;
 use crate::echo_peer::gathered;
 use crate::http_client;
 use crate::hub::configuration;
+use crate::listener::bind;
 
 #[test]
 fn a_description_is_read_and_what_is_none_gets_a_sentence() {

@@ -9,30 +9,31 @@ const START_MS = 30_000;
 const FOLDER = process.env.PEERSTACK_EXAMPLES ?? fileURLToPath(new URL('../../../target/debug/examples', import.meta.url));
 
 export class Program {
+  lines = [];
+  #waiting = [];
+
   /** Starts an example; `address` is where it serves HTTP. */
   static async start(name, args = []) {
     const program = new Program();
-    program.name = name;
-    program.lines = [];
-    program.binary = `${FOLDER}/${name}`;
-    if (!existsSync(program.binary)) throw new Error(`${program.binary} is not built: cargo build --example ${name}`);
-    await program.#start(args);
+    await program.run({ name, binary: `${FOLDER}/${name}`, build: `cargo build --example ${name}`, args });
     return program;
   }
 
-  #start(args) {
-    const RUST_LOG = process.env.RUST_LOG ?? 'warn,peerstack=debug';
+  /** Starts a program that prints its address as `told` says. */
+  run({ name, binary, build, args, log = 'warn,peerstack=debug', told = /^peerstack \S+: (http:\S+)\/$/ }) {
+    if (!existsSync(binary)) throw new Error(`${binary} is not built: ${build}`);
+    const RUST_LOG = process.env.RUST_LOG ?? log;
     const env = { ...process.env, RUST_LOG, NO_COLOR: '1' };
-    this.child = spawn(this.binary, ['--port', '0', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.child = spawn(binary, ['--port', '0', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
     this.ended = new Promise((resolve) => { this.child.on('exit', (code, signal) => resolve(code ?? signal)); });
-    createInterface({ input: this.child.stderr }).on('line', (line) => this.lines.push(line));
+    createInterface({ input: this.child.stderr }).on('line', (line) => this.#line(line));
     return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`${this.name} told no address\n${this.log()}`)), START_MS);
+      const late = setTimeout(() => reject(new Error(`${name} told no address\n${this.log()}`)), START_MS);
       this.child.on('error', reject);
-      this.ended.then((code) => reject(new Error(`${this.name} ended with ${code}\n${this.log()}`)));
+      this.ended.then((code) => reject(new Error(`${name} ended with ${code}\n${this.log()}`)));
       createInterface({ input: this.child.stdout }).on('line', (line) => {
-        this.lines.push(line);
-        const address = /^peerstack \S+: (http:\S+)\/$/.exec(line)?.[1];
+        this.#line(line);
+        const address = told.exec(line)?.[1];
         if (!address) return;
         clearTimeout(late);
         this.address = address;
@@ -41,7 +42,27 @@ export class Program {
     });
   }
 
-  log(last = 200) {
+  #line(line) {
+    this.lines.push(line);
+    this.#waiting = this.#waiting.filter((waiting) => !waiting(line));
+  }
+
+  /** The first line of the log that holds the text, said already or to come. */
+  line(text, limit) {
+    const said = this.lines.find((line) => line.includes(text));
+    if (said) return Promise.resolve(said);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`"${text}" was not said within ${limit} ms`)), limit);
+      this.#waiting.push((line) => {
+        if (!line.includes(text)) return false;
+        clearTimeout(timer);
+        resolve(line);
+        return true;
+      });
+    });
+  }
+
+  log(last = Infinity) {
     return this.lines.slice(-last).join('\n');
   }
 

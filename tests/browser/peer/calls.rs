@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use peerstack::{
-    DataChannel, DataChannelInit, MediaStreamTrack, PeerConnection, PeerConnectionEvent, RtcError,
-    RtpTransceiver, RtpTransceiverDirection, RtpTransceiverInit, SignalingState, TrackKind,
+    DataChannel, DataChannelInit, MediaStreamTrack, PeerConnection, PeerConnectionEvent, RtpTransceiver,
+    RtpTransceiverDirection, RtpTransceiverInit, SignalingState, TrackKind,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ impl Default for Init {
 
 impl Session {
     pub(crate) fn new(pc: PeerConnection, polite: bool) -> Self {
-        let negotiator = Negotiator::new(pc.clone(), polite, send_what_is_received);
+        let negotiator = Negotiator::new(pc.clone(), polite);
         let counters = Arc::new(Counters::new(Instant::now()));
         Self { pc, negotiator, counters, channels: Vec::new(), echoed: Vec::new() }
     }
@@ -172,17 +172,6 @@ impl From<Init> for DataChannelInit {
             ..Self::default()
         }
     }
-}
-
-/// Before an offer is answered: what is received is sent back.
-fn send_what_is_received(pc: &PeerConnection) -> Result<(), RtcError> {
-    for transceiver in pc.transceivers() {
-        if !transceiver.stopped() && transceiver.sender().track().is_none() {
-            transceiver.sender().replace_track(Some(MediaStreamTrack::new(transceiver.kind())))?;
-            transceiver.set_direction(RtpTransceiverDirection::Sendrecv)?;
-        }
-    }
-    Ok(())
 }
 
 /// The message, or the error for the test to fail by.

@@ -1,10 +1,10 @@
 //! H.264 in RTP (RFC 6184): single NAL units, STAP-A and FU-A, which is what packetization modes 0 and 1 have. Answers
 //! to libwebrtc's `rtp_format_h264.cc` and `video_rtp_depacketizer_h264.cc`.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::nal_units::{self, START_CODE};
-use super::{DepacketizeError, DepacketizedFrame, PacketizeError, Reader, even_parts};
+use super::nal_units::{self, OpenUnit, START_CODE};
+use super::{DepacketizeError, DepacketizedFrame, PacketizeError, Reader};
 
 const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
@@ -13,10 +13,6 @@ const SPS: u8 = 7;
 const FILLER: u8 = 12;
 const TYPE: u8 = 0x1F;
 const REFERENCE: u8 = 0x60;
-const FU_START: u8 = 0x80;
-const FU_END: u8 = 0x40;
-/// FU indicator and FU header (section 5.8).
-const FU_HEADER: usize = 2;
 
 pub(super) fn packetize(frame: &Bytes, room: usize, single_nal: bool) -> Result<Vec<Bytes>, PacketizeError> {
     let mut units = nal_units::split(frame);
@@ -49,31 +45,20 @@ pub(super) fn packetize(frame: &Bytes, room: usize, single_nal: bool) -> Result<
 
 fn fragment(unit: &Bytes, room: usize, payloads: &mut Vec<Bytes>) {
     let Some((header, data)) = unit.split_first() else { return };
-    let parts: Vec<&[u8]> = even_parts(data, room - FU_HEADER).collect();
-    let last = parts.len().saturating_sub(1);
-    for (index, part) in parts.iter().enumerate() {
-        let start = if index == 0 { FU_START } else { 0 };
-        let end = if index == last { FU_END } else { 0 };
-        let mut payload = BytesMut::with_capacity(FU_HEADER + part.len());
-        payload.put_u8(header & !TYPE | FU_A);
-        payload.put_u8(header & TYPE | start | end);
-        payload.extend_from_slice(part);
-        payloads.push(payload.freeze());
-    }
+    payloads.extend(nal_units::fragments(&[header & !TYPE | FU_A], header & TYPE, data, room));
 }
 
 pub(super) fn depacketize<'p>(
     payloads: impl Iterator<Item = &'p [u8]>,
 ) -> Result<DepacketizedFrame, DepacketizeError> {
     let mut frame = DepacketizedFrame::default();
-    // A NAL unit whose fragments still come, by its type.
-    let mut open: Option<u8> = None;
+    let mut open = OpenUnit::default();
     for payload in payloads {
         let mut reader = Reader::new(payload);
         let header = reader.u8()?;
         let kind = header & TYPE;
-        if open.is_some() && kind != FU_A {
-            return Err(DepacketizeError("the fragments of a NAL unit do not end"));
+        if kind != FU_A {
+            open.check_ended()?;
         }
         match kind {
             1..STAP_A => unit(&mut frame, payload),
@@ -88,24 +73,15 @@ pub(super) fn depacketize<'p>(
                 }
             }
             FU_A => {
-                let fragment = reader.u8()?;
-                let (start, end, kind) = (fragment & FU_START != 0, fragment & FU_END != 0, fragment & TYPE);
-                match (start, open) {
-                    (true, None) if (1..STAP_A).contains(&kind) => unit(&mut frame, &[header & !TYPE | kind]),
-                    (false, Some(before)) if before == kind => {}
-                    _ => return Err(DepacketizeError("a fragment of a NAL unit out of place")),
+                if let Some(kind) = open.take(reader.u8()?, TYPE, |kind| (1..STAP_A).contains(&kind))? {
+                    unit(&mut frame, &[header & !TYPE | kind]);
                 }
                 frame.data.extend_from_slice(reader.rest);
-                open = (!end).then_some(kind);
             }
             _ => return Err(DepacketizeError("a packet type that modes 0 and 1 do not have")),
         }
     }
-    match open {
-        Some(_) => Err(DepacketizeError("the fragments of a NAL unit do not end")),
-        None if frame.data.is_empty() => Err(DepacketizeError("no NAL unit")),
-        None => Ok(frame),
-    }
+    open.finish(frame)
 }
 
 fn unit(frame: &mut DepacketizedFrame, bytes: &[u8]) {

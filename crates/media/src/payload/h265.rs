@@ -2,24 +2,22 @@
 //! numbers (`sprop-max-don-diff` 0). Answers to libwebrtc's `rtp_packetizer_h265.cc` and
 //! `video_rtp_depacketizer_h265.cc`.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::nal_units::{self, START_CODE};
-use super::{DepacketizeError, DepacketizedFrame, PacketizeError, Reader, even_parts};
+use super::nal_units::{self, OpenUnit, START_CODE};
+use super::{DepacketizeError, DepacketizedFrame, PacketizeError, Reader};
 
 const AGGREGATION: u8 = 48;
 const FRAGMENTATION: u8 = 49;
 const FILLER: u8 = 38;
 /// Payload header (section 4.2).
 const HEADER: usize = 2;
-/// Payload header and FU header (section 4.4.3).
-const FU_HEADER: usize = 3;
-const FU_START: u8 = 0x80;
-const FU_END: u8 = 0x40;
+/// The bits of a type, in a FU header and, a bit further left, in the first byte of a unit's.
+const TYPE: u8 = 0x3F;
 
 fn kind_of(unit: &[u8]) -> Option<u8> {
     // Two bytes of header, and something behind them.
-    (unit.len() > HEADER).then(|| unit.first().map_or(0, |byte| byte >> 1 & 0x3F))
+    (unit.len() > HEADER).then(|| unit.first().map_or(0, |byte| byte >> 1 & TYPE))
 }
 
 /// The two bytes of header with another type.
@@ -56,31 +54,21 @@ fn aggregation_header(units: &[Bytes]) -> [u8; 2] {
 
 fn fragment(unit: &Bytes, room: usize, payloads: &mut Vec<Bytes>) {
     let Some((header, data)) = unit.split_first_chunk::<2>() else { return };
-    let kind = header[0] >> 1 & 0x3F;
-    let parts: Vec<&[u8]> = even_parts(data, room - FU_HEADER).collect();
-    let last = parts.len().saturating_sub(1);
-    for (index, part) in parts.iter().enumerate() {
-        let start = if index == 0 { FU_START } else { 0 };
-        let end = if index == last { FU_END } else { 0 };
-        let mut payload = BytesMut::with_capacity(FU_HEADER + part.len());
-        payload.extend_from_slice(&retyped(*header, FRAGMENTATION));
-        payload.put_u8(kind | start | end);
-        payload.extend_from_slice(part);
-        payloads.push(payload.freeze());
-    }
+    let payload_header = retyped(*header, FRAGMENTATION);
+    payloads.extend(nal_units::fragments(&payload_header, header[0] >> 1 & TYPE, data, room));
 }
 
 pub(super) fn depacketize<'p>(
     payloads: impl Iterator<Item = &'p [u8]>,
 ) -> Result<DepacketizedFrame, DepacketizeError> {
     let mut frame = DepacketizedFrame::default();
-    let mut open: Option<u8> = None;
+    let mut open = OpenUnit::default();
     for payload in payloads {
         let mut reader = Reader::new(payload);
         let header = [reader.u8()?, reader.u8()?];
-        let kind = header[0] >> 1 & 0x3F;
-        if open.is_some() && kind != FRAGMENTATION {
-            return Err(DepacketizeError("the fragments of a NAL unit do not end"));
+        let kind = header[0] >> 1 & TYPE;
+        if kind != FRAGMENTATION {
+            open.check_ended()?;
         }
         match kind {
             0..AGGREGATION => unit(&mut frame, payload)?,
@@ -91,24 +79,15 @@ pub(super) fn depacketize<'p>(
                 }
             }
             FRAGMENTATION => {
-                let fragment = reader.u8()?;
-                let (start, end, kind) = (fragment & FU_START != 0, fragment & FU_END != 0, fragment & 0x3F);
-                match (start, open) {
-                    (true, None) if kind < AGGREGATION => begin(&mut frame, kind, &retyped(header, kind)),
-                    (false, Some(before)) if before == kind => {}
-                    _ => return Err(DepacketizeError("a fragment of a NAL unit out of place")),
+                if let Some(kind) = open.take(reader.u8()?, TYPE, |kind| kind < AGGREGATION)? {
+                    begin(&mut frame, kind, &retyped(header, kind));
                 }
                 frame.data.extend_from_slice(reader.rest);
-                open = (!end).then_some(kind);
             }
             _ => return Err(DepacketizeError("a packet type that is not taken")),
         }
     }
-    match open {
-        Some(_) => Err(DepacketizeError("the fragments of a NAL unit do not end")),
-        None if frame.data.is_empty() => Err(DepacketizeError("no NAL unit")),
-        None => Ok(frame),
-    }
+    open.finish(frame)
 }
 
 fn unit(frame: &mut DepacketizedFrame, bytes: &[u8]) -> Result<(), DepacketizeError> {

@@ -547,17 +547,16 @@ impl BasicPortAllocatorSession {
         found
     }
 
-    /// A connection of a port was made.
-    pub(crate) fn on_connection_created(
+    /// Lends a port its hands; does nothing where the session has no port of this name.
+    pub(crate) fn with_port(
         &mut self,
-        now: Instant,
         id: PortId,
-        remote: SocketAddr,
         allocator: &mut BasicPortAllocator,
         io: &mut SessionIo<'_>,
+        call: impl FnOnce(&mut Port, &mut PortIo<'_>),
     ) {
         if let Some(port) = self.ports.get_mut(&id) {
-            port.on_connection_created(now, remote, &mut port_io(io, allocator, &mut self.port_events));
+            call(port, &mut port_io(io, allocator, &mut self.port_events));
         }
     }
 
@@ -588,33 +587,6 @@ impl BasicPortAllocatorSession {
         port.handle_socket_event(now, event, &mut port_io(io, allocator, &mut self.port_events));
         self.process();
         true
-    }
-
-    /// Data goes from a port to a remote address with more around it than need be.
-    pub(crate) fn bind_channel(
-        &mut self,
-        now: Instant,
-        id: PortId,
-        remote: SocketAddr,
-        allocator: &mut BasicPortAllocator,
-        io: &mut SessionIo<'_>,
-    ) {
-        if let Some(port) = self.ports.get_mut(&id) {
-            port.bind_channel(now, remote, &mut port_io(io, allocator, &mut self.port_events));
-        }
-    }
-
-    /// Nothing comes by a port any more.
-    pub(crate) fn verify_allocation(
-        &mut self,
-        now: Instant,
-        id: PortId,
-        allocator: &mut BasicPortAllocator,
-        io: &mut SessionIo<'_>,
-    ) {
-        if let Some(port) = self.ports.get_mut(&id) {
-            port.verify_allocation(now, &mut port_io(io, allocator, &mut self.port_events));
-        }
     }
 
     /// Takes what a STUN server sent; `false` if it is none of its responses.

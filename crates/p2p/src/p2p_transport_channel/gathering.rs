@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::{P2PTransportChannel, Session};
 use crate::basic_port_allocator::{BasicPortAllocatorSession, SessionConfig, SessionIo, is_same};
 use crate::connection::ConnectionId;
-use crate::port::PortId;
+use crate::port::{Port, PortId, PortIo};
 use crate::{
     CandidateFilter, CandidateType, IceGatheringState, IceMode, IceParameters, IceSwitchReason,
     IceTransportEvent, PortAllocatorSessionEvent,
@@ -41,7 +41,22 @@ impl P2PTransportChannel {
         self.mark_port_pruned(&pruned);
         self.local_candidates.clear();
         let filter = self.allocator.config.candidate_filter;
-        let mut session = self.new_session(parameters, filter, false);
+        self.start_session(now, parameters, filter, false);
+        if self.config.gather_continually() {
+            self.regather_due = Some(now + self.config.regather_on_failed_networks_interval);
+        }
+        self.remove_dead_sessions(now);
+    }
+
+    /// A session that gathers from now on.
+    fn start_session(
+        &mut self,
+        now: Instant,
+        parameters: IceParameters,
+        filter: CandidateFilter,
+        pooled: bool,
+    ) {
+        let mut session = self.new_session(parameters, filter, pooled);
         self.sessions_made += 1;
         let events = session.subscribe();
         let mut io = SessionIo {
@@ -50,11 +65,7 @@ impl P2PTransportChannel {
             random: &mut self.random,
         };
         session.start_getting_ports(now, &mut self.allocator, &mut io);
-        if self.config.gather_continually() {
-            self.regather_due = Some(now + self.config.regather_on_failed_networks_interval);
-        }
-        self.sessions.push(Session { session, events, pooled: false });
-        self.remove_dead_sessions(now);
+        self.sessions.push(Session { session, events, pooled });
     }
 
     /// Gathers ahead of any description, under these parameters: everything, whatever the filter, and nothing of it
@@ -65,16 +76,7 @@ impl P2PTransportChannel {
             return;
         }
         // Nothing passes this filter, so nothing is told and no port is paired.
-        let mut session = self.new_session(parameters, CandidateFilter::NONE, true);
-        self.sessions_made += 1;
-        let events = session.subscribe();
-        let mut io = SessionIo {
-            transmits: &mut self.transmits,
-            io_requests: &mut self.io_requests,
-            random: &mut self.random,
-        };
-        session.start_getting_ports(now, &mut self.allocator, &mut io);
-        self.sessions.push(Session { session, events, pooled: true });
+        self.start_session(now, parameters, CandidateFilter::NONE, true);
     }
 
     /// Takes what was gathered ahead: under the parameters that the description says, through the filter of now,
@@ -235,14 +237,18 @@ impl P2PTransportChannel {
         if !silent || connection.local.candidate_type != CandidateType::Relay {
             return;
         }
-        let port = connection.port;
+        self.with_port(connection.port, |port, io| port.verify_allocation(now, io));
+    }
+
+    /// Lends a port its hands, whichever session has it.
+    pub(super) fn with_port(&mut self, id: PortId, mut call: impl FnMut(&mut Port, &mut PortIo<'_>)) {
         let mut io = SessionIo {
             transmits: &mut self.transmits,
             io_requests: &mut self.io_requests,
             random: &mut self.random,
         };
         for session in &mut self.sessions {
-            session.session.verify_allocation(now, port, &mut self.allocator, &mut io);
+            session.session.with_port(id, &mut self.allocator, &mut io, &mut call);
         }
     }
 
@@ -289,14 +295,7 @@ impl P2PTransportChannel {
 
     /// Data went by a port with more around it than need be.
     pub(super) fn bind_channel(&mut self, now: Instant, port: PortId, remote: SocketAddr) {
-        let mut io = SessionIo {
-            transmits: &mut self.transmits,
-            io_requests: &mut self.io_requests,
-            random: &mut self.random,
-        };
-        for session in &mut self.sessions {
-            session.session.bind_channel(now, port, remote, &mut self.allocator, &mut io);
-        }
+        self.with_port(port, |port, io| port.bind_channel(now, remote, io));
     }
 
     /// A port can be paired: with every remote candidate there is.

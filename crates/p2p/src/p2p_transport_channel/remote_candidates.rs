@@ -8,7 +8,6 @@ use std::time::Instant;
 use peerstack_base::{IoRequest, ResolveId};
 
 use super::P2PTransportChannel;
-use crate::basic_port_allocator::SessionIo;
 use crate::connection::{Connection, ConnectionId, NewConnection};
 use crate::p2p_constants::{MAX_CONNECTIONS, MAX_PENDING_RESOLUTIONS, MAX_REMOTE_CANDIDATES};
 use crate::port::{Port, PortId, PortState};
@@ -235,18 +234,11 @@ impl P2PTransportChannel {
         let any_network = base.network.best_ip().is_none_or(|ip| ip.is_unspecified());
         let pruned = base.state == PortState::Pruned;
         let (password, _) = self.find_remote_ice_from_ufrag(&remote.username_fragment);
-        let mut io = SessionIo {
-            transmits: &mut self.transmits,
-            io_requests: &mut self.io_requests,
-            random: &mut self.random,
-        };
         let mut route = None;
-        for session in &mut self.sessions {
-            session.session.on_connection_created(now, port_id, address, &mut self.allocator, &mut io);
-            let port = session.session.port(port_id);
-            route =
-                route.or(port.and_then(|port| Some((port.route_to(address)?, port.is_connected(address)))));
-        }
+        self.with_port(port_id, |port, io| {
+            port.on_connection_created(now, address, io);
+            route = port.route_to(address).map(|route| (route, port.is_connected(address)));
+        });
         let Some((route, connected)) = route else {
             // No stream to this address.
             let port = self.sessions.iter_mut().find_map(|session| session.session.port_mut(port_id));
