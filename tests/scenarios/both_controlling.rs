@@ -4,7 +4,7 @@
 use peerstack::{Configuration, PeerConnectionState};
 use peerstack_netsim::Lab;
 
-use crate::call::{Call, STEADY, each_seed, host, pass};
+use crate::call::{Call, STEADY, each_seed, pass, two_hosts};
 use crate::support::ms;
 
 /// C07, C08: the tie-breakers decide: one side is told by a 487, or sees it by itself, and switches; the call
@@ -13,8 +13,7 @@ use crate::support::ms;
 fn one_of_them_gives_way() {
     each_seed(async |seed| {
         let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let [a, b] = two_hosts(&lab);
         let plain = Configuration::new;
         let call = Call::start_pretending_lite(&lab, (&a, plain()), (&b, plain())).await;
         let took = lab.elapsed();

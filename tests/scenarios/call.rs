@@ -80,6 +80,11 @@ pub(crate) fn host(lab: &Lab, name: &str, segment: &impl Segment, address: &str)
     host
 }
 
+/// Two hosts in the open.
+pub(crate) fn two_hosts(lab: &Lab) -> [Host; 2] {
+    [("a", "192.0.2.1"), ("b", "192.0.2.2")].map(|(name, address)| host(lab, name, &lab.internet(), address))
+}
+
 /// What one side has heard so far, each with the time in the lab.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
@@ -145,6 +150,15 @@ impl Call {
     /// `a` offers; returns once audio and messages arrive on both sides.
     pub(crate) async fn start(lab: &Lab, a: &Host, b: &Host) -> Self {
         Self::start_with(lab, (a, Configuration::new()), (b, Configuration::new())).await
+    }
+
+    /// A call between [`two_hosts`] that has gone on for long enough to be stable.
+    pub(crate) async fn settled(seed: u64) -> (Lab, [Host; 2], Self) {
+        let lab = Lab::start(seed);
+        let [a, b] = two_hosts(&lab);
+        let call = Self::start(&lab, &a, &b).await;
+        pass(ms(10_000) + phase(seed)).await;
+        (lab, [a, b], call)
     }
 
     /// As [`start`](Self::start), with settings of one's own.
@@ -263,6 +277,11 @@ impl Call {
     /// Fails if either side has said so since a time.
     pub(crate) fn assert_never(&self, state: PeerConnectionState, since: Duration) {
         assert!(!self.a.was(state, since) && !self.b.was(state, since), "{state:?}\n{}", self.story(since));
+    }
+
+    /// Whether both sides say so.
+    pub(crate) fn has_failed(&self) -> bool {
+        [&self.a, &self.b].iter().all(|side| side.pc.connection_state() == PeerConnectionState::Failed)
     }
 
     /// Both sides still, or again, connected, and the channel works; every message once and in order.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use peerstack::PeerConnectionState;
 use peerstack_netsim::{Lab, LinkConfig};
 
-use crate::call::{Call, each_seed, host, ordinary, pass};
+use crate::call::{Call, each_seed, ordinary, pass, two_hosts};
 use crate::support::ms;
 
 fn disorder() -> LinkConfig {
@@ -18,8 +18,7 @@ fn disorder() -> LinkConfig {
 fn everything_comes_up_once() {
     each_seed(async |seed| {
         let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let [a, b] = two_hosts(&lab);
         for host in [&a, &b] {
             host.interfaces()[0].link().configure(disorder());
         }
@@ -44,8 +43,7 @@ fn everything_comes_up_once() {
 fn a_restart_goes_through() {
     each_seed(async |seed| {
         let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let [a, b] = two_hosts(&lab);
         for host in [&a, &b] {
             host.interfaces()[0].link().configure(disorder());
         }

@@ -52,11 +52,7 @@ fn one_of_two_interfaces() {
 #[test]
 fn the_only_interface_for_a_while() {
     each_seed(async |seed| {
-        let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
-        let call = Call::start(&lab, &a, &b).await;
-        pass(ms(10_000) + phase(seed)).await;
+        let (lab, [a, _], call) = Call::settled(seed).await;
         let lost = lab.elapsed();
         a.interfaces()[0].set_up(false);
         pass(ms(8000)).await;
@@ -74,23 +70,15 @@ fn the_only_interface_for_a_while() {
 #[test]
 fn the_only_interface_for_long() {
     each_seed(async |seed| {
-        let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
-        let call = Call::start(&lab, &a, &b).await;
-        pass(ms(10_000) + phase(seed)).await;
+        let (lab, [a, _], call) = Call::settled(seed).await;
         let lost = lab.elapsed();
         a.interfaces()[0].set_up(false);
-        let failed = |call: &Call| {
-            let failed = PeerConnectionState::Failed;
-            call.a.pc.connection_state() == failed && call.b.pc.connection_state() == failed
-        };
-        let took = call.until(WRITE_TIMEOUT + ms(5000), failed).await;
+        let took = call.until(WRITE_TIMEOUT + ms(5000), Call::has_failed).await;
         assert!(took >= WRITE_TIMEOUT, "{took:?}");
         pass(ms(5000)).await;
         a.interfaces()[0].set_up(true);
         pass(ms(5000)).await;
-        assert!(failed(&call), "nothing is sent any more, so nothing can have come back");
+        assert!(call.has_failed(), "nothing is sent any more, so nothing can have come back");
         let found = lab.elapsed();
         call.restart_ice().await;
         pass(ms(10_000)).await;

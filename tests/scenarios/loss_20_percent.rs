@@ -5,7 +5,7 @@ use std::time::Duration;
 use peerstack::PeerConnectionState;
 use peerstack_netsim::{Lab, LossModel};
 
-use crate::call::{Call, TICK, each_seed, host, pass};
+use crate::call::{Call, TICK, each_seed, pass, two_hosts};
 use crate::support::ms;
 
 /// T05, T06, C15: checks are lost like all else, but media comes in, so the pair goes on receiving; nothing
@@ -14,8 +14,7 @@ use crate::support::ms;
 fn the_call_goes_on() {
     each_seed(async |seed| {
         let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let [a, b] = two_hosts(&lab);
         let call = Call::start(&lab, &a, &b).await;
         pass(ms(2000)).await;
         let begun = lab.elapsed();
@@ -40,8 +39,7 @@ fn the_call_goes_on() {
 fn the_call_begins() {
     each_seed(async |seed| {
         let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let [a, b] = two_hosts(&lab);
         a.interfaces()[0].link().set_loss(LossModel::Uniform(0.2));
         let call = Call::start(&lab, &a, &b).await;
         pass(ms(10_000)).await;

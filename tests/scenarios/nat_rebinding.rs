@@ -90,11 +90,7 @@ fn where_nobody_can_learn_of_it_a_restart_helps() {
         let other = Some(NatConfig::port_restricted());
         let Rebinding { lab, nat, call, .. } = start(seed, NatConfig::port_restricted(), other).await;
         nat.rebind();
-        call.until(WRITE_TIMEOUT + ms(8000), |call| {
-            let failed = PeerConnectionState::Failed;
-            call.a.pc.connection_state() == failed && call.b.pc.connection_state() == failed
-        })
-        .await;
+        call.until(WRITE_TIMEOUT + ms(8000), Call::has_failed).await;
         let restarted = lab.elapsed();
         call.restart_ice().await;
         pass(ms(10_000)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use peerstack::PeerConnectionState;
 use peerstack_netsim::{Lab, LinkConfig};
 
-use crate::call::{Call, STEADY, each_seed, host, pass, phase};
+use crate::call::{Call, STEADY, each_seed, pass, phase, two_hosts};
 use crate::support::ms;
 
 const ROUND_TRIP: Duration = Duration::from_millis(300);
@@ -16,8 +16,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(300);
 fn the_call_begins_and_stays() {
     each_seed(async |seed| {
         let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let [a, b] = two_hosts(&lab);
         a.interfaces()[0].link().configure(LinkConfig::latency(ROUND_TRIP / 2 - ms(20)).with_jitter(ms(10)));
         let call = Call::start(&lab, &a, &b).await;
         // Signalling (30 ms a message), a check and its response, DTLS, SCTP and the channel.
@@ -44,8 +43,7 @@ fn the_call_begins_and_stays() {
 fn an_outage_of_four_seconds() {
     each_seed(async |seed| {
         let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let [a, b] = two_hosts(&lab);
         a.interfaces()[0].link().configure(LinkConfig::latency(ROUND_TRIP / 2));
         let call = Call::start(&lab, &a, &b).await;
         pass(ms(10_000) + phase(seed)).await;

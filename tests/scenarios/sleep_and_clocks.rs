@@ -8,7 +8,7 @@ use peerstack::base::WallClock;
 use peerstack::{Configuration, PeerConnectionState};
 use peerstack_netsim::Lab;
 
-use crate::call::{CHECK_RECEIVING_INTERVAL, Call, STEADY, each_seed, host, pass, phase};
+use crate::call::{CHECK_RECEIVING_INTERVAL, Call, STEADY, each_seed, pass, phase, two_hosts};
 use crate::support::{self, ms};
 
 /// The whole machine stands still for ten seconds, with both sides on it: nothing had a chance to be answered,
@@ -16,11 +16,7 @@ use crate::support::{self, ms};
 #[test]
 fn ten_seconds_of_sleep_are_a_pause() {
     each_seed(async |seed| {
-        let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
-        let call = Call::start(&lab, &a, &b).await;
-        pass(ms(10_000) + phase(seed)).await;
+        let (lab, _, call) = Call::settled(seed).await;
         let slept = lab.elapsed();
         tokio::time::advance(Duration::from_secs(10)).await;
         pass(ms(5000)).await;
@@ -35,17 +31,9 @@ fn ten_seconds_of_sleep_are_a_pause() {
 #[test]
 fn half_a_minute_of_sleep_ends_consent() {
     each_seed(async |seed| {
-        let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
-        let call = Call::start(&lab, &a, &b).await;
-        pass(ms(10_000) + phase(seed)).await;
+        let (lab, _, call) = Call::settled(seed).await;
         tokio::time::advance(Duration::from_secs(31)).await;
-        call.until(ms(1000), |call| {
-            let failed = PeerConnectionState::Failed;
-            call.a.pc.connection_state() == failed && call.b.pc.connection_state() == failed
-        })
-        .await;
+        call.until(ms(1000), Call::has_failed).await;
         let restarted = lab.elapsed();
         call.restart_ice().await;
         pass(ms(10_000)).await;
@@ -78,8 +66,7 @@ impl WallClock for SetClock {
 fn a_clock_that_is_set_is_not_noticed() {
     each_seed(async |seed| {
         let lab = Lab::start(seed);
-        let a = host(&lab, "a", &lab.internet(), "192.0.2.1");
-        let b = host(&lab, "b", &lab.internet(), "192.0.2.2");
+        let [a, b] = two_hosts(&lab);
         let clock = Arc::new(SetClock { inner: lab.wall_clock(), offset: AtomicI64::new(0) });
         let mut dependencies = support::dependencies(&lab, &a);
         dependencies.wall_clock = Arc::clone(&clock) as Arc<dyn WallClock>;
