@@ -157,7 +157,7 @@ pub(crate) async fn summary(pc: &PeerConnection) -> Summary {
 
 fn summary_of(transport: &TransportStats) -> Summary {
     let describe = |candidate: &CandidateStats| {
-        let address = if candidate.address.is_empty() { "not signalled" } else { &candidate.address };
+        let address = candidate.address.as_deref().unwrap_or("not signalled");
         format!("{} {address} port {}", candidate.candidate_type, candidate.port)
     };
     let cipher = transport.dtls_cipher.as_deref().unwrap_or("cipher not told");

@@ -246,7 +246,7 @@ impl Call {
 
 /// The address behind a candidate: the host's, of a relay's the router's.
 fn base_of(candidate: &CandidateStats) -> String {
-    candidate.related_address.clone().unwrap_or_else(|| candidate.address.clone())
+    candidate.related_address.clone().or_else(|| candidate.address.clone()).unwrap_or_default()
 }
 
 async fn packets_arrive(pc: &PeerConnection) {

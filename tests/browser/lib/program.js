@@ -22,6 +22,7 @@ export class Program {
   /** Starts a program that prints its address as `told` says. */
   run({ name, binary, build, args, log = 'warn,peerstack=debug', told = /^peerstack \S+: (http:\S+)\/$/ }) {
     if (!existsSync(binary)) throw new Error(`${binary} is not built: ${build}`);
+    this.binary = binary;
     const RUST_LOG = process.env.RUST_LOG ?? log;
     const env = { ...process.env, RUST_LOG, NO_COLOR: '1' };
     this.child = spawn(binary, ['--port', '0', ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
