@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use peerstack::{DtlsEngineKind, IceServer, NatOneToOne, SrtpEngineKind};
+use peerstack::{DtlsEngineKind, IceServer, NatOneToOne, RtcpMuxPolicy, SrtpEngineKind};
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -26,6 +26,7 @@ Options:
   --external-ip ADDR    what a 1:1 NAT shows in place of ours;
                         EXTERNAL/LOCAL for one of several       [none]
   --relay-only          use the TURN servers' candidates alone
+  --rtcp-mux POLICY     require, or negotiate: RTCP may have a port of its own [require]
   --max-peers NUMBER    connections at once; beyond it, 503     [32]
   --dtls-engine NAME    dimpl or webrtc-dtls                    [dimpl]
   --srtp-engine NAME    peerstack or webrtc-srtp                [peerstack]
@@ -62,6 +63,7 @@ pub(crate) struct Args {
     /// PEM.
     pub(crate) ice_ca: Option<PathBuf>,
     pub(crate) relay_only: bool,
+    pub(crate) rtcp_mux: RtcpMuxPolicy,
     pub(crate) udp_port: Option<u16>,
     pub(crate) external_ips: NatOneToOne,
     pub(crate) max_peers: usize,
@@ -80,6 +82,7 @@ impl Default for Args {
             ice_credential: String::new(),
             ice_ca: None,
             relay_only: false,
+            rtcp_mux: RtcpMuxPolicy::default(),
             udp_port: None,
             external_ips: NatOneToOne::default(),
             max_peers: 32,
@@ -123,7 +126,7 @@ impl Args {
             }
             "--bind" | "--port" | "--ice-server" | "--ice-username" | "--ice-credential" | "--ice-ca"
             | "--max-peers" | "--udp-port" | "--external-ip" | "--dtls-engine" | "--srtp-engine"
-            | "--client" => {}
+            | "--rtcp-mux" | "--client" => {}
             _ if flag.starts_with('-') => return Err(format!("there is no flag {flag}")),
             _ => return Err(format!("{flag:?} is no flag; flags begin with --")),
         }
@@ -139,6 +142,7 @@ impl Args {
             "--ice-server" => self.ice_servers.push(ice_server(value)?),
             "--ice-username" => self.ice_username = value,
             "--ice-credential" => self.ice_credential = value,
+            "--rtcp-mux" => self.rtcp_mux = rtcp_mux(&value)?,
             "--ice-ca" => self.ice_ca = Some(value.into()),
             "--dtls-engine" => self.dtls_engine = dtls_engine(&value)?,
             "--srtp-engine" => self.srtp_engine = srtp_engine(&value)?,
@@ -212,6 +216,14 @@ fn ice_server(value: String) -> Result<String, String> {
     Err(format!("--ice-server needs a URL such as stun:stun.example.org:3478, not {value:?}"))
 }
 
+fn rtcp_mux(value: &str) -> Result<RtcpMuxPolicy, String> {
+    match value {
+        "require" => Ok(RtcpMuxPolicy::Require),
+        "negotiate" => Ok(RtcpMuxPolicy::Negotiate),
+        _ => Err(format!("--rtcp-mux is require or negotiate, not {value:?}")),
+    }
+}
+
 fn dtls_engine(value: &str) -> Result<DtlsEngineKind, String> {
     match value {
         "dimpl" => Ok(DtlsEngineKind::Dimpl),
@@ -255,6 +267,7 @@ mod tests {
             ice_credential: "p=w".to_owned(),
             ice_ca: Some("ca.pem".into()),
             relay_only: true,
+            rtcp_mux: RtcpMuxPolicy::Negotiate,
             udp_port: Some(5_000),
             external_ips: NatOneToOne::default()
                 .with_external("203.0.113.1".parse().unwrap())
@@ -265,12 +278,12 @@ mod tests {
             srtp_engine: SrtpEngineKind::WebrtcSrtp,
         };
         let spaces = "--bind :: --port 0 --ice-server stun:a:1 --ice-server turn:b?transport=udp --max-peers 7 \
-                      --ice-username n --ice-credential p=w --ice-ca ca.pem --relay-only --udp-port 5000 \
+                      --ice-username n --ice-credential p=w --ice-ca ca.pem --relay-only --udp-port 5000 --rtcp-mux negotiate \
                       --external-ip 203.0.113.1 --external-ip 203.0.113.2/10.0.0.2 \
                       --dtls-engine webrtc-dtls --srtp-engine webrtc-srtp --client http://h/offer?a=b";
         assert_eq!(parse(spaces), Ok(expected.clone()));
         let equals = "--bind=[::] --port=0 --ice-server=stun:a:1 --ice-server=turn:b?transport=udp --max-peers=7 \
-                      --ice-username=n --ice-credential=p=w --ice-ca=ca.pem --relay-only --udp-port=5000 \
+                      --ice-username=n --ice-credential=p=w --ice-ca=ca.pem --relay-only --udp-port=5000 --rtcp-mux=negotiate \
                       --external-ip=203.0.113.1 --external-ip=203.0.113.2/10.0.0.2 \
                       --dtls-engine=webrtc-dtls --srtp-engine=webrtc-srtp --client=http://h/offer?a=b";
         assert_eq!(parse(equals), Ok(expected));
@@ -305,6 +318,7 @@ mod tests {
             ("--max-peers 99999999999999999999999", "--max-peers needs a number"),
             ("--bind example.org", "--bind needs an IP address"),
             ("--ice-server http://x", "--ice-server needs a URL such as stun:"),
+            ("--rtcp-mux maybe", "--rtcp-mux is require or negotiate, not \"maybe\""),
             ("--dtls-engine openssl", "--dtls-engine is dimpl or webrtc-dtls, not \"openssl\""),
             ("--srtp-engine libsrtp", "--srtp-engine is peerstack or webrtc-srtp, not \"libsrtp\""),
             ("--relay-only=yes", "--relay-only takes no value"),
@@ -327,9 +341,15 @@ mod tests {
         for flag in ["--bind", "--port", "--ice-server", "--max-peers", "--dtls-engine", "--srtp-engine"] {
             assert!(HELP.contains(flag), "{flag}");
         }
-        for flag in
-            ["--ice-username", "--ice-credential", "--ice-ca", "--relay-only", "--udp-port", "--external-ip"]
-        {
+        for flag in [
+            "--ice-username",
+            "--ice-credential",
+            "--ice-ca",
+            "--relay-only",
+            "--udp-port",
+            "--external-ip",
+            "--rtcp-mux",
+        ] {
             assert!(HELP.contains(flag), "{flag}");
         }
         assert!(["--self-test", "--client", "--help"].iter().all(|flag| HELP.contains(flag)));

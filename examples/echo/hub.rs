@@ -237,6 +237,7 @@ pub(crate) fn configuration(args: &Args) -> Configuration {
     settings.dtls_engine = args.dtls_engine;
     settings.srtp_engine = args.srtp_engine;
     let mut configuration = Configuration::new().with_settings(settings).with_ice_servers(args.ice_servers());
+    configuration.rtcp_mux_policy = args.rtcp_mux;
     if args.relay_only {
         configuration.ice_transport_policy = IceTransportPolicy::Relay;
     }

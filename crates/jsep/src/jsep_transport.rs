@@ -4,24 +4,25 @@
 //! Owned by the JsepTransportController, on the network task. RFC 9429 section 4.1 and 5.11, RFC 8842 (DTLS in
 //! SDP), RFC 8839 section 4.4 (ICE restart). Answers to libwebrtc's `pc/jsep_transport.h`.
 
+mod components;
 mod dtls_role;
 mod rtp_transport_kind;
 
 use std::time::Instant;
 
 use peerstack_base::{EventReceiver, IoRequest, ReceiveMeta};
-use peerstack_dtls::{DtlsFingerprint, DtlsRole, DtlsTransport, DtlsTransportEvent, DtlsTransportInternal};
-use peerstack_p2p::{
-    Candidate, IceMode, IceParameters, IceTransport, IceTransportEvent, P2PTransportChannel,
-};
+use peerstack_dtls::{DtlsFingerprint, DtlsRole, DtlsTransport, DtlsTransportInternal};
+use peerstack_p2p::{Candidate, IceMode, IceParameters, IceTransport, P2PTransportChannel};
 use peerstack_rtp_transport::{DtlsSrtpTransport, Received, RtpTransportEvent, RtpTransportInternal, SinkId};
 use peerstack_sctp::{SctpTransport, SctpTransportEvent};
 
+use components::ComponentEvents;
 pub(crate) use dtls_role::answer_setup;
 use dtls_role::negotiate_dtls_role;
 pub use rtp_transport_kind::{RtpProtection, RtpTransportKind};
 
 use crate::crypto_params::{self, SrtpKeys};
+use crate::rtcp_mux_filter::RtcpMuxFilter;
 use crate::{JsepError, TransportDescription};
 
 /// The layers of production in one type: RTP over SRTP, its keys from DTLS, over ICE.
@@ -41,6 +42,7 @@ struct Negotiated {
     remote: Option<TransportDescription>,
     dtls: Option<DtlsParameters>,
     srtp: Option<SrtpKeys>,
+    rtcp_mux: RtcpMuxFilter,
 }
 
 /// One transport (libwebrtc `JsepTransport`).
@@ -54,8 +56,9 @@ pub struct JsepTransport<D: DtlsTransportInternal> {
     needs_ice_restart: bool,
     local_candidates: Vec<Candidate>,
     io_drained: bool,
-    pub(crate) ice_events: EventReceiver<IceTransportEvent>,
-    pub(crate) dtls_events: EventReceiver<DtlsTransportEvent>,
+    rtp_component: ComponentEvents,
+    /// While RTCP has a transport of its own.
+    rtcp_component: Option<ComponentEvents>,
     pub(crate) rtp_events: EventReceiver<RtpTransportEvent>,
 }
 
@@ -77,8 +80,8 @@ impl StartedSctp {
 
 impl<D: DtlsTransportInternal> JsepTransport<D> {
     pub(crate) fn new(name: &str, mut rtp: RtpTransportKind<D>) -> Self {
-        let ice_events = rtp.dtls_mut().ice_mut().subscribe();
-        let dtls_events = rtp.dtls_mut().subscribe();
+        let rtp_component = ComponentEvents::of(rtp.dtls_mut());
+        let rtcp_component = rtp.rtcp_dtls_mut().map(ComponentEvents::of);
         let rtp_events = rtp.subscribe();
         Self {
             name: name.to_owned(),
@@ -89,8 +92,8 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
             needs_ice_restart: false,
             local_candidates: Vec::new(),
             io_drained: false,
-            ice_events,
-            dtls_events,
+            rtp_component,
+            rtcp_component,
             rtp_events,
         }
     }
@@ -132,7 +135,7 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         self.sctp.as_ref()?.ports
     }
 
-    /// The DTLS transport below.
+    /// The DTLS transport below: RTP's, and all there is where RTCP is multiplexed.
     pub fn dtls(&self) -> &D {
         self.rtp.dtls()
     }
@@ -231,9 +234,14 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         mid: &str,
         parameters: DtlsParameters,
     ) -> Result<(), JsepError> {
-        self.dtls_mut()
-            .set_remote_parameters(now, parameters.fingerprints.clone(), parameters.role)
-            .map_err(|problem| JsepError::dtls(mid, problem))?;
+        let mut told = Ok(());
+        // What one refuses, the other, being in the same state, refuses too.
+        self.for_each_dtls(|dtls| {
+            if told.is_ok() {
+                told = dtls.set_remote_parameters(now, parameters.fingerprints.clone(), parameters.role);
+            }
+        });
+        told.map_err(|problem| JsepError::dtls(mid, problem))?;
         self.now.dtls = Some(parameters);
         Ok(())
     }
@@ -312,6 +320,7 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
             tracing::warn!(target: "peerstack::jsep", %error, "the SRTP keys of before are refused");
         }
         self.now = self.stable.clone();
+        self.set_rtcp_mux(self.stable.rtcp_mux);
     }
 
     /// A local candidate was gathered.
@@ -346,6 +355,10 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
             if let Some(sctp) = &mut self.sctp {
                 sctp.transport.receive(now, record);
             }
+        }
+        // There are no data channels over RTCP's transport.
+        if let Some(rtcp) = self.rtp.rtcp_dtls_mut() {
+            while rtcp.poll_data().is_some() {}
         }
     }
 
@@ -386,9 +399,14 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
 
     /// The next thing the network task is asked to do.
     pub(crate) fn poll_io_request(&mut self) -> Option<IoRequest> {
-        let request = self.ice_mut().poll_io_request();
+        let mut request = None;
+        self.for_each_ice(|ice| {
+            if request.is_none() {
+                request = ice.poll_io_request();
+            }
+        });
         // Sockets are closed after the last words.
-        self.io_drained = request.is_none() && !self.dtls().closing();
+        self.io_drained = request.is_none() && !self.components().any(|(_, dtls)| dtls.closing());
         request
     }
 
@@ -399,12 +417,14 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
             sctp.transport.close(now);
             sctp.transport.flush(now, self.rtp.dtls_mut());
         }
-        self.dtls_mut().close(now);
+        self.for_each_dtls(|dtls| dtls.close(now));
     }
 
     /// Whether, after [`close`](Self::close), all was taken that is to be sent or asked for.
     pub(crate) fn is_drained(&mut self) -> bool {
-        self.io_drained && !self.ice().is_releasing() && self.ice_mut().transmits().is_empty()
+        let mut drained = self.io_drained;
+        self.for_each_ice(|ice| drained &= !ice.is_releasing() && ice.transmits().is_empty());
+        drained
     }
 
     fn local_ice(&self) -> Option<&IceParameters> {
@@ -419,17 +439,17 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         if credentials_changed(self.local_ice(), Some(&ice)) {
             // J05: the restart that was asked for is this one.
             self.needs_ice_restart &= self.local_ice().is_none();
-            self.local_candidates.clear();
-            self.ice_mut().set_ice_parameters(ice);
+            self.gather_anew();
+            self.for_each_ice(|transport| transport.set_ice_parameters(ice.clone()));
         }
     }
 
     fn set_remote_ice(&mut self, now: Instant, mode: IceMode, ice: Option<IceParameters>) {
-        self.ice_mut().set_remote_ice_mode(mode);
+        self.for_each_ice(|transport| transport.set_remote_ice_mode(mode));
         if let Some(ice) = ice
             && self.remote_ice() != Some(&ice)
         {
-            self.ice_mut().set_remote_ice_parameters(now, ice);
+            self.for_each_ice(|transport| transport.set_remote_ice_parameters(now, ice.clone()));
         }
     }
 }

@@ -12,6 +12,7 @@ mod factory;
 mod ice;
 mod media;
 mod packets;
+mod rtcp_mux;
 mod transport_map;
 
 use std::collections::BTreeMap;
@@ -35,7 +36,7 @@ use crate::bundle_manager::BundleManager;
 use crate::jsep_transport::StartedSctp;
 use crate::jsep_transport_collection::JsepTransportCollection;
 use crate::transport_description_factory::{TransportDescriptionFactory, UDP_MUX_UFRAG_LEN};
-use crate::{BundlePolicy, JsepTransport, RtpProtection, SessionDescription, TransportId};
+use crate::{BundlePolicy, JsepTransport, RtcpMuxPolicy, RtpProtection, SessionDescription, TransportId};
 use descriptions::Descriptions;
 
 /// How a controller behaves.
@@ -44,6 +45,8 @@ use descriptions::Descriptions;
 pub struct JsepTransportControllerConfig {
     /// How many transports an offer asks for.
     pub bundle_policy: BundlePolicy,
+    /// What becomes of a peer that does not multiplex RTP and RTCP.
+    pub rtcp_mux_policy: RtcpMuxPolicy,
     /// Whether to offer the ICE option `renomination` (J03).
     pub renomination: bool,
     /// Whether connections share UDP ports and user fragments tell them apart: these are longer then.
@@ -255,16 +258,16 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         if self.closed {
             return;
         }
-        let states: Vec<TransportState> =
-            self.transports.active().map(|(_, transport)| self.state_of(transport)).collect();
+        let components = self.transports.active().flat_map(|(_, transport)| transport.components());
+        let states: Vec<TransportState> = components.map(|(_, dtls)| self.state_of(dtls)).collect();
         let now = AggregateStates::of(&states);
         let before = std::mem::replace(&mut self.aggregates, now);
         self.emit_aggregates(before, now);
     }
 
     /// Where DTLS is disabled by configuration it has no say: what is `Closed` has none.
-    fn state_of(&self, transport: &JsepTransport<F::Dtls>) -> TransportState {
-        let state = TransportState::of(transport.dtls());
+    fn state_of(&self, dtls: &F::Dtls) -> TransportState {
+        let state = TransportState::of(dtls);
         match self.config.rtp_protection {
             RtpProtection::DtlsSrtp => state,
             _ => TransportState { dtls: DtlsTransportState::Closed, ..state },

@@ -12,6 +12,7 @@ mod jsep_transport;
 mod jsep_transport_collection;
 mod jsep_transport_controller;
 mod media_session;
+mod rtcp_mux_filter;
 mod session_description;
 mod session_validation;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use jsep_transport_controller::{
 pub use media_session::{
     MediaDescriptionOptions, MediaSessionDescriptionFactory, MediaSessionError, MediaSessionOptions,
 };
+pub use rtcp_mux_filter::{IceComponent, RtcpMuxPolicy};
 pub use session_description::{
     Bandwidth, BandwidthType, ContentGroup, ContentInfo, DEFAULT_MAX_MESSAGE_SIZE, GROUP_SEMANTICS_BUNDLE,
     MediaContentDescription, MediaKind, Msid, PROTOCOL_RTP, PROTOCOL_RTP_IN_THE_CLEAR, PROTOCOL_RTP_SDES,

@@ -13,14 +13,18 @@ use peerstack_p2p::{
 use peerstack_rtp_transport::{RtpTransportInternal, RtpTransportStats, SrtpError};
 use peerstack_sctp::{SctpTransportState, SctpTransportStats};
 
-use crate::{JsepTransport, JsepTransportController, JsepTransportFactory, TransportId};
+use crate::{IceComponent, JsepTransport, JsepTransportController, JsepTransportFactory, TransportId};
 
-/// One transport.
+/// One transport: of RTP, or of RTCP where that has its own.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct TransportStats {
     /// Its name for as long as the controller lives.
     pub id: TransportId,
+    /// What it carries.
+    pub component: IceComponent,
+    /// Whether RTCP has a transport of its own, which comes next.
+    pub rtcp_apart: bool,
     /// The mid it was made for.
     pub name: String,
     /// The m-sections that use it, by name.
@@ -77,12 +81,17 @@ impl TransportStats {
     fn of<D: DtlsTransportInternal>(
         id: TransportId,
         transport: &JsepTransport<D>,
+        (component, dtls): (IceComponent, &D),
         ice_stats: Option<IceTransportStats>,
     ) -> Self {
-        let (ice, dtls, rtp) = (transport.ice(), transport.dtls(), transport.rtp());
+        let (ice, rtp) = (dtls.ice(), transport.rtp());
         let local_ice = transport.local_description().and_then(|local| local.ice.as_ref());
+        let rtcp_apart = component == IceComponent::Rtp && rtp.rtcp_dtls().is_some();
+        let is_rtp = component == IceComponent::Rtp;
         Self {
             id,
+            component,
+            rtcp_apart,
             name: transport.name().to_owned(),
             mids: Vec::new(),
             ice_state: ice.state(),
@@ -100,7 +109,7 @@ impl TransportStats {
             srtp_profile: rtp.srtp_profile(),
             srtp_setup_error: rtp.setup_error(),
             rtp: rtp.stats(),
-            sctp: transport.sctp().map(|sctp| SctpStats {
+            sctp: transport.sctp().filter(|_| is_rtp).map(|sctp| SctpStats {
                 state: sctp.state(),
                 max_message_size: sctp.max_message_size(),
                 max_channels: sctp.max_channels(),
@@ -113,7 +122,7 @@ impl TransportStats {
     pub fn sent(&self) -> Counter {
         match &self.ice {
             Some(ice) => Counter { packets: ice.packets_sent, bytes: ice.bytes_sent },
-            None => sum(&[self.rtp.rtp_sent, self.rtp.rtcp_sent, self.sctp_counters().0]),
+            None => sum(&self.of_component([self.rtp.rtp_sent, self.rtp.rtcp_sent, self.sctp_counters().0])),
         }
     }
 
@@ -121,7 +130,20 @@ impl TransportStats {
     pub fn received(&self) -> Counter {
         match &self.ice {
             Some(ice) => Counter { packets: ice.packets_received, bytes: ice.bytes_received },
-            None => sum(&[self.rtp.rtp_received, self.rtp.rtcp_received, self.sctp_counters().1]),
+            None => sum(&self.of_component([
+                self.rtp.rtp_received,
+                self.rtp.rtcp_received,
+                self.sctp_counters().1,
+            ])),
+        }
+    }
+
+    /// What of RTP, RTCP and SCTP goes by this transport.
+    fn of_component(&self, [rtp, rtcp, sctp]: [Counter; 3]) -> Vec<Counter> {
+        match (self.component, self.rtcp_apart) {
+            (IceComponent::Rtcp, _) => vec![rtcp],
+            (IceComponent::Rtp, true) => vec![rtp, sctp],
+            (IceComponent::Rtp, false) => vec![rtp, rtcp, sctp],
         }
     }
 
@@ -138,12 +160,15 @@ fn sum(counters: &[Counter]) -> Counter {
 }
 
 impl<F: JsepTransportFactory> JsepTransportController<F> {
-    /// A snapshot of each transport some m-section uses, in the order of their creation.
+    /// A snapshot of each transport some m-section uses, in the order of their creation; RTCP's own comes after RTP's.
     pub fn stats(&self, now: Instant) -> Vec<TransportStats> {
-        self.transports()
-            .map(|(id, transport)| TransportStats {
+        let components = self.transports().flat_map(|(id, transport)| {
+            transport.components().map(move |component| (id, transport, component))
+        });
+        components
+            .map(|(id, transport, component)| TransportStats {
                 mids: self.mids_of(id).map(str::to_owned).collect(),
-                ..TransportStats::of(id, transport, self.factory().ice_stats(now, transport.dtls()))
+                ..TransportStats::of(id, transport, component, self.factory().ice_stats(now, component.1))
             })
             .collect()
     }

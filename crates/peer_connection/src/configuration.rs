@@ -90,9 +90,20 @@ pub enum RtcpMuxPolicy {
     /// Always; sections without `a=rtcp-mux` are refused (RFC 8834 section 4.5).
     #[default]
     Require,
-    /// RTCP may have a transport of its own (ICE component 2). Not supported, as in current browsers: a connection
-    /// with this policy is refused with `NotSupportedError` (webrtc-pc section 4.4.1.6).
+    /// RTCP has a transport of its own (ICE component 2) until both sides agreed to multiplex, and with a peer that does
+    /// not: older gateways and conference servers. Offers ask for multiplexing, so that a peer that knows it costs nothing
+    /// but a few candidates; what is bundled multiplexes in any case (RFC 9143 section 9.3). Current browsers have no such
+    /// policy. Not with [`UdpMux`], where one port cannot tell the two components apart: `NotSupportedError`.
     Negotiate,
+}
+
+impl RtcpMuxPolicy {
+    pub(crate) fn to_jsep(self) -> peerstack_jsep::RtcpMuxPolicy {
+        match self {
+            Self::Require => peerstack_jsep::RtcpMuxPolicy::Require,
+            Self::Negotiate => peerstack_jsep::RtcpMuxPolicy::Negotiate,
+        }
+    }
 }
 
 /// Which implementation of SRTP protects packets.
@@ -204,6 +215,13 @@ impl Configuration {
     #[must_use]
     pub fn with_bundle_policy(mut self, policy: BundlePolicy) -> Self {
         self.bundle_policy = policy;
+        self
+    }
+
+    /// With this policy on peers that do not multiplex RTP and RTCP.
+    #[must_use]
+    pub fn with_rtcp_mux_policy(mut self, policy: RtcpMuxPolicy) -> Self {
+        self.rtcp_mux_policy = policy;
         self
     }
 
@@ -412,10 +430,12 @@ pub(crate) fn check_certificate(certificate: &Certificate, clock: &dyn WallClock
     Ok(())
 }
 
-/// What this engine has none of.
-pub(crate) fn check_policies(configuration: &Configuration) -> Result<(), RtcError> {
-    if configuration.rtcp_mux_policy == RtcpMuxPolicy::Negotiate {
-        let text = "RTCP on a transport of its own (rtcp_mux_policy negotiate) is not supported";
+/// What does not go together: the sockets of a factory are shared by all its transports, which their user fragments tell
+/// apart, and both components have the same one.
+pub(crate) fn check_policies(configuration: &Configuration, shared_sockets: bool) -> Result<(), RtcError> {
+    if configuration.rtcp_mux_policy == RtcpMuxPolicy::Negotiate && shared_sockets {
+        let text =
+            "RTCP on a transport of its own (rtcp_mux_policy negotiate) cannot share a UDP port with RTP";
         return Err(RtcError::new(RtcErrorKind::NotSupportedError, text));
     }
     Ok(())

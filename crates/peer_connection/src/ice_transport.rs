@@ -8,28 +8,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use peerstack_dtls::DtlsTransportState;
+use peerstack_jsep::IceComponent;
 use peerstack_p2p::{Candidate, CandidatePair, IceGatheringState, IceRole, IceTransportState};
 
 /// Candidates a transport shows of one side; a peer that sends more gains nothing.
 const MAX_CANDIDATES: usize = 256;
-
-/// Which packets a transport carries (`RTCIceComponent`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-#[non_exhaustive]
-pub enum IceComponent {
-    /// RTP, and RTCP with it as they are multiplexed (RFC 8834 section 4.5).
-    #[default]
-    Rtp,
-}
-
-impl IceComponent {
-    /// The W3C word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Rtp => "rtp",
-        }
-    }
-}
 
 /// User fragment and password of one side (`RTCIceParameters`). `Debug` does not show the password.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -57,6 +40,7 @@ impl From<&peerstack_p2p::IceParameters> for IceParameters {
 /// What stands behind an [`IceTransport`] and the [`DtlsTransport`](crate::DtlsTransport) above it.
 #[derive(Debug)]
 pub(crate) struct TransportObject {
+    component: IceComponent,
     slots: Mutex<TransportSlots>,
 }
 
@@ -79,8 +63,8 @@ pub(crate) struct TransportSlots {
 }
 
 impl TransportObject {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { slots: Mutex::default() })
+    pub(crate) fn new(component: IceComponent) -> Arc<Self> {
+        Arc::new(Self { component, slots: Mutex::default() })
     }
 
     /// The slots; whoever holds the connection's state may take this lock, not the other way round.
@@ -125,7 +109,7 @@ impl IceTransport {
 
     /// Which packets it carries.
     pub fn component(&self) -> IceComponent {
-        IceComponent::Rtp
+        self.0.component
     }
 
     /// The state.

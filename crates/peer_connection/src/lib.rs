@@ -43,7 +43,7 @@ pub use data_channel::{
     DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState, PriorityType,
 };
 pub use dtls_transport::DtlsTransport;
-pub use ice_transport::{IceComponent, IceParameters, IceTransport};
+pub use ice_transport::{IceParameters, IceTransport};
 pub use media_engine::{MediaEngine, RtpCapabilities, RtpHeaderExtensionCapability};
 pub use media_stream_track::{MediaStreamTrack, TrackKind};
 pub use peer_connection::{PeerConnection, PeerConnectionEvents};
@@ -53,7 +53,7 @@ pub use peer_connection_event::{
 pub use peer_connection_factory::{PeerConnectionFactory, UdpMuxStats};
 pub use peerstack_base as base;
 pub use peerstack_dtls::{Certificate, CertificateError, DtlsFingerprint, DtlsTransportState, KeyAlgorithm};
-pub use peerstack_jsep::{Codec, FeedbackParam, RtpTransceiverDirection};
+pub use peerstack_jsep::{Codec, FeedbackParam, IceComponent, RtpTransceiverDirection};
 pub use peerstack_media::opus_packet_duration;
 pub use peerstack_p2p::{
     Candidate, CandidatePair, CandidateType, IceGatheringState as IceGathererState, IceRole,

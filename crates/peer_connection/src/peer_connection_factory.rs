@@ -83,6 +83,7 @@ impl PeerConnectionFactory {
     /// # Errors
     /// As [`PeerConnection::new`].
     pub fn create_peer_connection(&self, configuration: Configuration) -> Result<PeerConnection, RtcError> {
+        configuration::check_policies(&configuration, self.network.sockets.is_shared())?;
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner).fork();
         let certificate = match configuration.certificate.clone() {
             Some(certificate) => {

@@ -21,7 +21,7 @@ use crate::sample::Sample;
 use crate::send_encodings::SendEncoding;
 use crate::shared::{Shared, Transceiver, removed};
 use crate::stats::{Selector, StatsReport, collect};
-use crate::{RtcError, RtpTransceiverDirection};
+use crate::{IceComponent, RtcError, RtpTransceiverDirection};
 
 /// Names a transceiver of one connection, in order of creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -272,7 +272,13 @@ impl RtpSender {
 
     /// The transport its packets take; `None` until a description gave its section one.
     pub fn transport(&self) -> Option<DtlsTransport> {
-        transport_of(&self.shared, self.id)
+        transport_of(&self.shared, self.id, IceComponent::Rtp)
+    }
+
+    /// The transport its RTCP takes, where that is not RTP's (`rtcpTransport`, which stood in webrtc-pc as long as
+    /// [`RtcpMuxPolicy::Negotiate`](crate::RtcpMuxPolicy)); `None` where the two are multiplexed.
+    pub fn rtcp_transport(&self) -> Option<DtlsTransport> {
+        transport_of(&self.shared, self.id, IceComponent::Rtcp)
     }
 
     /// The SSRC its packets carry; of several encodings that of the first.
@@ -470,9 +476,9 @@ impl RtpSender {
     }
 }
 
-fn transport_of(shared: &Shared, id: TransceiverId) -> Option<DtlsTransport> {
+fn transport_of(shared: &Shared, id: TransceiverId, component: IceComponent) -> Option<DtlsTransport> {
     let state = shared.lock();
-    state.views.of_mid(state.transceiver(id)?.mid.as_deref()?)
+    state.views.of_mid(state.transceiver(id)?.mid.as_deref()?, component)
 }
 
 /// The encoding of this RID, if packets of it may be sent.
@@ -550,7 +556,13 @@ impl RtpReceiver {
 
     /// The transport its packets take; `None` until a description gave its section one.
     pub fn transport(&self) -> Option<DtlsTransport> {
-        transport_of(&self.shared, self.id)
+        transport_of(&self.shared, self.id, IceComponent::Rtp)
+    }
+
+    /// The transport its RTCP takes, where that is not RTP's (`rtcpTransport`, which stood in webrtc-pc as long as
+    /// [`RtcpMuxPolicy::Negotiate`](crate::RtcpMuxPolicy)); `None` where the two are multiplexed.
+    pub fn rtcp_transport(&self) -> Option<DtlsTransport> {
+        transport_of(&self.shared, self.id, IceComponent::Rtcp)
     }
 
     /// What is measured of what this receiver receives: its streams and all they refer to (`getStats`).

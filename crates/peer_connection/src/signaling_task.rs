@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use peerstack_base::Random;
 use peerstack_dtls::DtlsTransportState;
-use peerstack_jsep::TransportId;
-use peerstack_p2p::{Candidate, CandidateErrorEvent, IceGatheringState as IceGathererState, IceRole};
+use peerstack_jsep::{IceComponent, TransportId};
+use peerstack_p2p::{Candidate, CandidateErrorEvent, IceRole};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::data_channel::{DataChannel, DataChannelEvent, DataChannelShared};
@@ -62,15 +62,19 @@ pub(crate) enum NetworkEvent {
         candidates: Vec<Candidate>,
     },
     CandidateError(CandidateErrorEvent),
+    /// All candidates of this section, in its generation, are gathered.
+    EndOfCandidates(String),
     /// Local candidates are gone.
     CandidatesRemoved(Vec<Candidate>),
     IceTransport {
         transport: TransportId,
+        component: IceComponent,
         role: IceRole,
         change: IceChange,
     },
     DtlsTransport {
         transport: TransportId,
+        component: IceComponent,
         state: DtlsTransportState,
         /// The peer's, in DER, if it is known.
         certificate: Option<Vec<u8>>,
@@ -218,18 +222,17 @@ impl SignalingTask {
                 sdp_offer_answer::remove_local_candidates(state, &candidates);
                 state.views.remove_local_candidates(&candidates);
             }
-            NetworkEvent::IceTransport { transport, role, change } => {
-                if matches!(change, IceChange::Gathering(IceGathererState::Complete)) {
-                    // webrtc-pc section 4.4.1.2: the end of candidates is told before the state.
-                    let mid = state.views.mid_of(transport);
-                    if let Some(end) = mid.and_then(|mid| sdp_offer_answer::end_of_candidates(state, &mid)) {
-                        state.events.emit(PeerConnectionEvent::IceCandidate(end));
-                    }
+            // webrtc-pc section 4.4.1.2: the end of candidates is told before the state.
+            NetworkEvent::EndOfCandidates(mid) => {
+                if let Some(end) = sdp_offer_answer::end_of_candidates(state, &mid) {
+                    state.events.emit(PeerConnectionEvent::IceCandidate(end));
                 }
-                transport_views::ice_changed(state, transport, role, change);
             }
-            NetworkEvent::DtlsTransport { transport, state: now, certificate } => {
-                transport_views::dtls_changed(state, transport, now, certificate);
+            NetworkEvent::IceTransport { transport, component, role, change } => {
+                transport_views::ice_changed(state, (transport, component), role, change);
+            }
+            NetworkEvent::DtlsTransport { transport, component, state: now, certificate } => {
+                transport_views::dtls_changed(state, (transport, component), now, certificate);
             }
             NetworkEvent::SctpTransport(view) => transport_views::sctp_changed(state, view),
             NetworkEvent::DtlsHandshakeError(error) => {

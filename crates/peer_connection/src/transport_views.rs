@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use peerstack_dtls::DtlsTransportState;
-use peerstack_jsep::TransportId;
+use peerstack_jsep::{IceComponent, TransportId};
 use peerstack_p2p::{Candidate, CandidatePair, IceGatheringState, IceRole, IceTransportState};
 use peerstack_sctp::SctpTransportState;
 
@@ -31,6 +31,7 @@ pub(crate) struct TransportsView {
 #[derive(Debug)]
 pub(crate) struct TransportView {
     pub(crate) id: TransportId,
+    pub(crate) component: IceComponent,
     /// The section that speaks for it.
     pub(crate) mid: Option<String>,
     pub(crate) role: IceRole,
@@ -58,25 +59,20 @@ pub(crate) enum IceChange {
 /// The views of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct TransportViews {
-    objects: BTreeMap<TransportId, Arc<TransportObject>>,
+    objects: BTreeMap<(TransportId, IceComponent), Arc<TransportObject>>,
     by_mid: BTreeMap<String, TransportId>,
     sctp: Option<SctpTransport>,
 }
 
 impl TransportViews {
     /// The transport of a section.
-    pub(crate) fn of_mid(&self, mid: &str) -> Option<DtlsTransport> {
-        self.objects.get(self.by_mid.get(mid)?).map(DtlsTransport::new)
+    pub(crate) fn of_mid(&self, mid: &str, component: IceComponent) -> Option<DtlsTransport> {
+        self.objects.get(&(*self.by_mid.get(mid)?, component)).map(DtlsTransport::new)
     }
 
     /// The association of the data channels.
     pub(crate) fn sctp(&self) -> Option<SctpTransport> {
         self.sctp.clone()
-    }
-
-    /// The section that speaks for a transport.
-    pub(crate) fn mid_of(&self, id: TransportId) -> Option<String> {
-        self.objects.get(&id)?.slots().mid.clone()
     }
 
     /// The connection is closed; nothing is told (webrtc-pc section 4.4.1.8).
@@ -92,21 +88,23 @@ impl TransportViews {
     }
 
     /// The object whose candidates are signalled with this section.
-    fn speaking_for(&self, mid: &str) -> Option<&Arc<TransportObject>> {
-        let object = self.objects.get(self.by_mid.get(mid)?)?;
+    fn speaking_for(&self, mid: &str, component: IceComponent) -> Option<&Arc<TransportObject>> {
+        let object = self.objects.get(&(*self.by_mid.get(mid)?, component))?;
         (object.slots().mid.as_deref() == Some(mid)).then_some(object)
     }
 
     /// A candidate of the peer came behind its description.
     pub(crate) fn add_remote_candidate(&self, mid: &str, candidate: &Candidate) {
-        if let Some(object) = self.speaking_for(mid) {
+        let component = IceComponent::of_candidate(candidate.component);
+        if let Some(object) = component.and_then(|component| self.speaking_for(mid, component)) {
             add_candidate(&mut object.slots().remote_candidates, candidate);
         }
     }
 
     /// A candidate of ours was gathered.
     pub(crate) fn add_local_candidate(&self, id: TransportId, candidate: &Candidate) {
-        if let Some(object) = self.objects.get(&id) {
+        let component = IceComponent::of_candidate(candidate.component);
+        if let Some(object) = component.and_then(|component| self.objects.get(&(id, component))) {
             add_candidate(&mut object.slots().local_candidates, candidate);
         }
     }
@@ -114,13 +112,17 @@ impl TransportViews {
     /// Candidates of ours are gone.
     pub(crate) fn remove_local_candidates(&self, gone: &[Candidate]) {
         for object in self.objects.values() {
-            object.slots().local_candidates.retain(|candidate| {
-                !gone
-                    .iter()
-                    .any(|gone| gone.address == candidate.address && gone.protocol == candidate.protocol)
-            });
+            object.slots().local_candidates.retain(|candidate| !is_among(gone, candidate));
         }
     }
+}
+
+/// Whether a candidate is one of those that are gone.
+pub(crate) fn is_among(gone: &[Candidate], candidate: &Candidate) -> bool {
+    gone.iter().any(|gone| {
+        (&gone.address, gone.protocol, gone.component)
+            == (&candidate.address, candidate.protocol, candidate.component)
+    })
 }
 
 /// A description was applied: which section uses which transport, and what the descriptions say of each. Transports
@@ -128,8 +130,8 @@ impl TransportViews {
 pub(crate) fn apply(state: &mut State, view: TransportsView) {
     let mut kept = BTreeMap::new();
     for one in view.transports {
-        let known = state.views.objects.remove(&one.id);
-        let object = known.unwrap_or_else(TransportObject::new);
+        let known = state.views.objects.remove(&(one.id, one.component));
+        let object = known.unwrap_or_else(|| TransportObject::new(one.component));
         {
             let mut slots = object.slots();
             slots.mid = one.mid;
@@ -137,7 +139,7 @@ pub(crate) fn apply(state: &mut State, view: TransportsView) {
             slots.local_parameters = one.local_parameters;
             slots.remote_parameters = one.remote_parameters;
         }
-        kept.insert(one.id, object);
+        kept.insert((one.id, one.component), object);
     }
     let gone = std::mem::replace(&mut state.views.objects, kept);
     state.views.by_mid = view.by_mid;
@@ -158,7 +160,11 @@ fn apply_sctp(state: &mut State, view: Option<SctpView>) {
         }
         return;
     };
-    let Some(transport) = state.views.objects.get(&view.transport).map(DtlsTransport::new) else { return };
+    let Some(transport) =
+        state.views.objects.get(&(view.transport, IceComponent::Rtp)).map(DtlsTransport::new)
+    else {
+        return;
+    };
     // One that closed stays so: what comes after it is another.
     let alive = before.filter(|sctp| {
         let ended = sctp.slots().state == SctpTransportState::Closed;
@@ -187,15 +193,24 @@ pub(crate) fn read_candidates(state: &State) {
             mid.and_then(|mid| description?.parsed.content(mid)).filter(|content| !content.rejected);
         content.map(|content| content.transport.candidates.clone()).unwrap_or_default()
     };
-    for object in state.views.objects.values() {
+    for ((_, component), object) in &state.views.objects {
         let mut slots = object.slots();
-        slots.local_candidates = of(state.local(), slots.mid.as_deref());
-        slots.remote_candidates = of(state.remote(), slots.mid.as_deref());
+        let own = |mut candidates: Vec<Candidate>| {
+            candidates.retain(|candidate| candidate.component == component.id());
+            candidates
+        };
+        slots.local_candidates = own(of(state.local(), slots.mid.as_deref()));
+        slots.remote_candidates = own(of(state.remote(), slots.mid.as_deref()));
     }
 }
 
 /// Something changed of an ICE transport.
-pub(crate) fn ice_changed(state: &mut State, id: TransportId, role: IceRole, change: IceChange) {
+pub(crate) fn ice_changed(
+    state: &mut State,
+    id: (TransportId, IceComponent),
+    role: IceRole,
+    change: IceChange,
+) {
     let Some(object) = state.views.objects.get(&id).cloned() else { return };
     object.slots().ice_role = Some(role);
     match change {
@@ -229,7 +244,7 @@ fn set_ice_state(state: &mut State, object: &Arc<TransportObject>, now: IceTrans
 /// The state of a DTLS transport changed.
 pub(crate) fn dtls_changed(
     state: &mut State,
-    id: TransportId,
+    id: (TransportId, IceComponent),
     now: DtlsTransportState,
     certificate: Option<Vec<u8>>,
 ) {

@@ -74,20 +74,27 @@ macro_rules! each {
 }
 
 impl<D: DtlsTransportInternal> RtpTransportKind<D> {
-    /// Over one DTLS transport, RTCP multiplexed. `scope` names it in traces.
-    pub fn new(scope: &str, dtls: D, backend: SrtpBackendKind, protection: &RtpProtection) -> Self {
+    /// Over one DTLS transport, RTCP multiplexed, or over two with RTCP apart until that is agreed on. `scope` names it in
+    /// traces.
+    pub fn new(
+        scope: &str,
+        dtls: D,
+        rtcp: Option<D>,
+        backend: SrtpBackendKind,
+        protection: &RtpProtection,
+    ) -> Self {
         match protection {
-            RtpProtection::DtlsSrtp => Self::DtlsSrtp(DtlsSrtpTransport::new(scope, dtls, None, backend)),
+            RtpProtection::DtlsSrtp => Self::DtlsSrtp(DtlsSrtpTransport::new(scope, dtls, rtcp, backend)),
             RtpProtection::Srtp { send, receive } => {
-                let mut srtp = SrtpTransport::new(scope, dtls, None, backend);
+                let mut srtp = SrtpTransport::new(scope, dtls, rtcp, backend);
                 if let Err(error) = srtp.set_rtp_keys(send, receive) {
                     // Without keys nothing is sent and all that comes is dropped and counted.
                     tracing::error!(target: "peerstack::jsep", %error, "the configured SRTP keys are refused");
                 }
                 Self::Srtp(srtp)
             }
-            RtpProtection::Sdes => Self::Srtp(SrtpTransport::new(scope, dtls, None, backend)),
-            RtpProtection::None => Self::Rtp(RtpTransport::new(scope, dtls, None)),
+            RtpProtection::Sdes => Self::Srtp(SrtpTransport::new(scope, dtls, rtcp, backend)),
+            RtpProtection::None => Self::Rtp(RtpTransport::new(scope, dtls, rtcp)),
         }
     }
 

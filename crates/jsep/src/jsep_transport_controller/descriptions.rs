@@ -19,8 +19,10 @@ use crate::bundle_validation::validate_bundled_contents;
 use crate::crypto_params::SrtpKeys;
 use crate::jsep_transport::{DtlsParameters, RtpTransportKind};
 use crate::jsep_transport_collection::{MapChange, TransportMap};
+use crate::rtcp_mux_filter::RtcpMuxFilter;
 use crate::{
-    ContentInfo, JsepTransport, RtpProtection, SdpType, SessionDescription, TransportDescription, TransportId,
+    ContentInfo, IceComponent, JsepTransport, RtcpMuxPolicy, RtpProtection, SdpType, SessionDescription,
+    TransportDescription, TransportId,
 };
 
 /// The descriptions of both sides: in force, and as they were in the last stable state.
@@ -124,6 +126,8 @@ struct Ground {
     bundles: BundleManager,
     current: TransportMap,
     offered: TransportMap,
+    /// What transports agreed on is that of the last stable state.
+    rolled_back: bool,
 }
 
 /// What a transport is told.
@@ -134,6 +138,7 @@ struct TransportUpdate {
     description: TransportDescription,
     dtls: Option<DtlsParameters>,
     srtp: Option<SrtpKeys>,
+    rtcp_mux: RtcpMuxFilter,
 }
 
 /// All that a description will change.
@@ -236,6 +241,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             bundles: self.bundles.clone(),
             current: self.transports.current().clone(),
             offered: self.transports.offered().clone(),
+            rolled_back: after_rollback,
         };
         if after_rollback {
             ground.descriptions.rollback();
@@ -268,12 +274,12 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
                  its own"
             )));
         }
-        check_rtcp_mux(description, &map)?;
+        self.check_rtcp_mux(description, &map)?;
         let updates = map
             .owners
             .iter()
             .filter_map(|mid| description.content(mid))
-            .map(|content| self.plan_update(side, sdp_type, content, &map))
+            .map(|content| self.plan_update(ground, side, sdp_type, content, &map))
             .collect::<Result<Vec<_>, _>>()?;
         let ice_role = self.determine_ice_role(&ground.descriptions, side, sdp_type, description);
         let id_of = |mid: &str| map.map.get(mid).copied();
@@ -289,6 +295,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
 
     fn plan_update(
         &self,
+        ground: &Ground,
         side: Side,
         sdp_type: SdpType,
         content: &ContentInfo,
@@ -303,12 +310,14 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         let Some(id) = map.map.get(mid).copied() else {
             return Err(JsepError::UnknownMid { mid: mid.clone() });
         };
+        let rtcp_mux = self.plan_rtcp_mux(ground.rolled_back, sdp_type, content, id)?;
         let update = |dtls, srtp| TransportUpdate {
             id,
             mid: mid.clone(),
             description: content.transport.clone(),
             dtls,
             srtp,
+            rtcp_mux,
         };
         let sdes = self.config.rtp_protection == RtpProtection::Sdes && content.kind.is_rtp();
         if sdes && content.transport.crypto.is_empty() {
@@ -399,12 +408,16 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     ) {
         self.ice_role = plan.ice_role;
         for (_, name) in &plan.map.new {
-            self.create_transport(now, name);
+            let negotiates = self.config.rtcp_mux_policy == RtcpMuxPolicy::Negotiate;
+            let with_rtcp =
+                negotiates && description.content(name).is_some_and(|content| content.kind.is_rtp());
+            self.create_transport(now, name, with_rtcp);
         }
         self.apply_ice_role();
         let lite = is_lite(description);
-        for TransportUpdate { id, description, .. } in plan.updates {
+        for TransportUpdate { id, description, rtcp_mux, .. } in plan.updates {
             let Some(transport) = self.transports.get_mut(id) else { continue };
+            transport.set_rtcp_mux(rtcp_mux);
             match side {
                 Side::Local => transport.set_local_description(description),
                 Side::Remote => transport.set_remote_description(now, lite, description),
@@ -424,6 +437,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             }
         }
         self.map_changed(now, change);
+        self.retire_rtcp(now);
         self.update_header_extensions();
         self.apply_sctp(now, sdp_type == SdpType::Answer, description, plan.sctp);
         if side == Side::Remote {
@@ -431,18 +445,24 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         }
     }
 
-    fn create_transport(&mut self, now: Instant, name: &str) {
-        let options =
-            CreateTransport { name, component: 1, ice_role: self.ice_role, tiebreaker: self.tiebreaker };
-        let mut dtls = self.factory.create_dtls_transport(now, &options);
-        let ice = peerstack_dtls::DtlsTransportInternal::ice_mut(&mut dtls);
-        ice.set_ice_tiebreaker(self.tiebreaker);
-        ice.set_ice_role(self.ice_role);
+    fn create_transport(&mut self, now: Instant, name: &str, with_rtcp: bool) {
+        let dtls = self.create_component(now, name, IceComponent::Rtp);
+        let rtcp = with_rtcp.then(|| self.create_component(now, name, IceComponent::Rtcp));
         let scope = format!("{} {name}", self.scope);
         let (backend, protection) = (self.config.srtp_backend, &self.config.rtp_protection);
-        let rtp = RtpTransportKind::new(&scope, dtls, backend, protection);
+        let rtp = RtpTransportKind::new(&scope, dtls, rtcp, backend, protection);
         let id = self.transports.register(JsepTransport::new(name, rtp));
-        tracing::debug!(target: "peerstack::jsep", %id, name, "transport created");
+        tracing::debug!(target: "peerstack::jsep", %id, name, with_rtcp, "transport created");
+    }
+
+    fn create_component(&mut self, now: Instant, name: &str, component: IceComponent) -> F::Dtls {
+        let (ice_role, tiebreaker) = (self.ice_role, self.tiebreaker);
+        let options = CreateTransport { name, component: component.id(), ice_role, tiebreaker };
+        let mut dtls = self.factory.create_dtls_transport(now, &options);
+        let ice = peerstack_dtls::DtlsTransportInternal::ice_mut(&mut dtls);
+        ice.set_ice_tiebreaker(tiebreaker);
+        ice.set_ice_role(ice_role);
+        dtls
     }
 
     /// Tells who uses another transport now, and closes those nobody can come back to.
@@ -465,10 +485,11 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         for content in description.contents.iter().filter(|content| !content.rejected) {
             let Some(transport) = self.transport_of_tag_mut(&content.mid) else { continue };
             for candidate in &content.transport.candidates {
-                transport.ice_mut().add_remote_candidate(now, candidate.clone());
+                transport
+                    .with_ice_of(candidate.component, |ice| ice.add_remote_candidate(now, candidate.clone()));
             }
             if content.transport.end_of_candidates {
-                transport.ice_mut().end_of_remote_candidates(now);
+                transport.for_each_ice(|ice| ice.end_of_remote_candidates(now));
             }
         }
     }
@@ -486,16 +507,6 @@ fn check_mids(description: &SessionDescription) -> Result<(), JsepError> {
         }
     }
     Ok(())
-}
-
-/// J14: the policy is "require". J13: what uses the transport of a tag says nothing of it (RFC 9143 section
-/// 9.3).
-fn check_rtcp_mux(description: &SessionDescription, map: &PlannedMap) -> Result<(), JsepError> {
-    let mut owners = map.owners.iter().filter_map(|mid| description.content(mid));
-    match owners.find(|content| !content.description.rtcp_mux()) {
-        Some(content) => Err(JsepError::RtcpMuxRequired { mid: content.mid.clone() }),
-        None => Ok(()),
-    }
 }
 
 /// T14: user fragment and password are there and valid.

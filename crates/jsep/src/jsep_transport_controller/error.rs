@@ -40,6 +40,14 @@ pub enum JsepError {
         /// The m-section.
         mid: String,
     },
+    /// What it says of multiplexing does not follow from what was said before (RFC 5761 section 5.1.1).
+    #[error("the m-section {mid:?} says of a=rtcp-mux what cannot be: {problem}")]
+    RtcpMux {
+        /// The m-section.
+        mid: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
     /// ICE user fragment or password is absent or not as RFC 8839 section 5.4 says.
     #[error("the m-section {mid:?} has {problem}")]
     InvalidIceParameters {

@@ -9,7 +9,7 @@ use peerstack_rtp_transport::UnDemuxablePacket;
 use peerstack_sctp::{SctpCloseReason, SctpTransportState};
 
 use super::{IceConnectionState, IceGatheringState, LegacyIceConnectionState, PeerConnectionState};
-use crate::TransportId;
+use crate::{IceComponent, TransportId};
 
 /// What a JsepTransportController tells upward. `mid` is the m-section that describes the transport: the tag of
 /// its BUNDLE group, or the only one that uses it. What is kept for a rollback alone tells changes of its states
@@ -59,6 +59,8 @@ pub enum JsepTransportControllerEvent {
         mid: String,
         /// The transport.
         transport: TransportId,
+        /// Which of its components.
+        component: IceComponent,
         /// What changed.
         change: Box<CandidatePairChange>,
     },
@@ -75,11 +77,19 @@ pub enum JsepTransportControllerEvent {
         mid: String,
         /// The transport.
         transport: TransportId,
+        /// Which of its components.
+        component: IceComponent,
         /// The state now.
         state: IceTransportState,
     },
-    /// The gathering state of one transport changed (W3C `RTCIceTransport` `gatheringstatechange`); complete is
-    /// the time to signal end-of-candidates for the m-section.
+    /// All candidates of an m-section and this generation are gathered, those of all components (RFC 8838 section 13).
+    EndOfCandidates {
+        /// The m-section.
+        mid: String,
+        /// Its place in the local description, if it has one.
+        mline_index: Option<usize>,
+    },
+    /// The gathering state of one transport changed (W3C `RTCIceTransport` `gatheringstatechange`).
     IceTransportGatheringState {
         /// The m-section.
         mid: String,
@@ -87,6 +97,8 @@ pub enum JsepTransportControllerEvent {
         mline_index: Option<usize>,
         /// The transport.
         transport: TransportId,
+        /// Which of its components.
+        component: IceComponent,
         /// The state now.
         state: TransportGatheringState,
     },
@@ -103,6 +115,8 @@ pub enum JsepTransportControllerEvent {
         mid: String,
         /// The transport.
         transport: TransportId,
+        /// Which of its components.
+        component: IceComponent,
         /// The state now.
         state: DtlsTransportState,
     },

@@ -14,7 +14,7 @@ use peerstack_p2p::{IceParameters, IceRole, IceTransportStats};
 pub struct CreateTransport<'a> {
     /// Names it in traces and candidates: the mid it is made for.
     pub name: &'a str,
-    /// ICE component: 1, since RTP and RTCP share a transport.
+    /// ICE component: 1, or 2 for RTCP where it is not multiplexed.
     pub component: u8,
     /// Our ICE role.
     pub ice_role: IceRole,

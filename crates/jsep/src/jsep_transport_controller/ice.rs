@@ -138,7 +138,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     pub fn maybe_start_gathering(&mut self, now: Instant) {
         for (_, transport) in self.transports.iter_mut() {
             if transport.local_description().is_some() {
-                transport.ice_mut().maybe_start_gathering(now);
+                transport.for_each_ice(|ice| ice.maybe_start_gathering(now));
             }
         }
     }
@@ -160,7 +160,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             return Ok(());
         };
         for candidate in candidates {
-            transport.ice_mut().add_remote_candidate(now, candidate);
+            transport.with_ice_of(candidate.component, |ice| ice.add_remote_candidate(now, candidate));
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         self.check_mid(mid)?;
         if let Some(transport) = self.transport_of_tag_mut(mid) {
             for candidate in candidates {
-                transport.ice_mut().remove_remote_candidate(candidate);
+                transport.with_ice_of(candidate.component, |ice| ice.remove_remote_candidate(candidate));
             }
         }
         Ok(())
@@ -186,7 +186,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     pub fn end_of_candidates(&mut self, now: Instant, mid: &str) -> Result<(), JsepError> {
         self.check_mid(mid)?;
         if let Some(transport) = self.transport_of_tag_mut(mid) {
-            transport.ice_mut().end_of_remote_candidates(now);
+            transport.for_each_ice(|ice| ice.end_of_remote_candidates(now));
         }
         Ok(())
     }
@@ -195,9 +195,11 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     pub(super) fn apply_ice_role(&mut self) {
         let role = self.ice_role;
         for (_, transport) in self.transports.iter_mut() {
-            if transport.ice().ice_role() != role {
-                transport.ice_mut().set_ice_role(role);
-            }
+            transport.for_each_ice(|ice| {
+                if ice.ice_role() != role {
+                    ice.set_ice_role(role);
+                }
+            });
         }
     }
 

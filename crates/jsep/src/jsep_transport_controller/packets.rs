@@ -19,7 +19,7 @@ use peerstack_sctp::SctpTransportEvent;
 
 use super::factory::JsepTransportFactory;
 use super::{JsepTransportController, JsepTransportControllerEvent as Event};
-use crate::{JsepTransport, TransportId};
+use crate::{IceComponent, JsepTransport, TransportId};
 
 /// Rounds of one `process`: each layer reacts to the others within a few, so more would be a loop of theirs.
 const MAX_ROUNDS: usize = 16;
@@ -57,8 +57,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         meta: &ReceiveMeta,
         sink: &mut impl TransportSink,
     ) {
-        let Some((id, transport)) =
-            self.transports.find_mut(|transport| transport.ice().owns_socket(meta.socket))
+        let Some((id, transport)) = self.transports.find_mut(|transport| transport.owns_socket(meta.socket))
         else {
             return self.receive_closing(now, datagram, meta);
         };
@@ -76,7 +75,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// A transport that is closing may still need an answer, for example to release an allocation.
     fn receive_closing(&mut self, now: Instant, datagram: &mut [u8], meta: &ReceiveMeta) {
         let mut closing = self.closing.iter_mut();
-        if let Some(transport) = closing.find(|transport| transport.ice().owns_socket(meta.socket)) {
+        if let Some(transport) = closing.find(|transport| transport.owns_socket(meta.socket)) {
             let _ = transport.receive(now, datagram, meta);
         }
     }
@@ -131,16 +130,18 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         let mut woken = Poll::Pending;
         // Each is polled, so that each knows whom to wake.
         for transport in all {
-            if factory.poll_wake(transport.dtls_mut(), cx).is_ready() {
-                woken = Poll::Ready(());
-            }
+            transport.for_each_dtls(|dtls| {
+                if factory.poll_wake(dtls, cx).is_ready() {
+                    woken = Poll::Ready(());
+                }
+            });
         }
         woken
     }
 
     /// Whether a socket belongs to one of the transports.
     pub fn owns_socket(&self, socket: SocketId) -> bool {
-        self.all_transports().any(|transport| transport.ice().owns_socket(socket))
+        self.all_transports().any(|transport| transport.owns_socket(socket))
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -180,7 +181,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// Calls `visit` with each queue of datagrams that wait to be sent.
     pub fn for_each_transmit_queue(&mut self, mut visit: impl FnMut(&mut TransmitQueue)) {
         for transport in self.all_transports_mut() {
-            visit(transport.ice_mut().transmits());
+            transport.for_each_ice(|ice| visit(ice.transmits()));
         }
     }
 
@@ -192,29 +193,39 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// The answer to [`IoRequest::Resolve`]; a transport that did not ask ignores it.
     pub fn handle_resolved(&mut self, now: Instant, id: ResolveId, addresses: &[IpAddr]) {
         for transport in self.all_transports_mut() {
-            transport.ice_mut().handle_resolved(now, id, addresses);
+            transport.for_each_ice(|ice| ice.handle_resolved(now, id, addresses));
         }
     }
 
     /// What became of a stream or listener; a transport of which it is not ignores it.
     pub fn handle_socket_event(&mut self, now: Instant, event: &SocketEvent) {
-        let owned = |transport: &&mut JsepTransport<F::Dtls>| transport.ice().owns_socket(event.socket());
-        for transport in self.all_transports_mut().filter(owned) {
-            transport.ice_mut().handle_socket_event(now, event);
-        }
+        self.for_owner_of(event.socket(), |ice| ice.handle_socket_event(now, event));
     }
 
     /// The network task could not send by this socket, for a reason other than `WouldBlock`.
     pub fn handle_send_error(&mut self, now: Instant, socket: SocketId, error: &std::io::Error) {
-        for transport in self.all_transports_mut().filter(|transport| transport.ice().owns_socket(socket)) {
-            transport.ice_mut().handle_send_error(now, socket, error);
+        self.for_owner_of(socket, |ice| ice.handle_send_error(now, socket, error));
+    }
+
+    /// Calls `visit` with each ICE transport that uses a socket: several may share one.
+    fn for_owner_of(
+        &mut self,
+        socket: SocketId,
+        mut visit: impl FnMut(&mut <F::Dtls as DtlsTransportInternal>::Ice),
+    ) {
+        for transport in self.all_transports_mut() {
+            transport.for_each_ice(|ice| {
+                if ice.owns_socket(socket) {
+                    visit(ice);
+                }
+            });
         }
     }
 
     /// The network task wrote out enough of the queues after `WouldBlock`.
     pub fn handle_unblocked(&mut self, now: Instant) {
         for transport in self.all_transports_mut() {
-            transport.ice_mut().handle_unblocked(now);
+            transport.for_each_ice(|ice| ice.handle_unblocked(now));
         }
     }
 
@@ -261,14 +272,18 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         let Some(transport) = self.transports.get_mut(id) else { return };
         transport.process(now);
         let mut changed = false;
-        while let Some(event) = self.transports.get_mut(id).and_then(|t| t.ice_events.try_next()) {
+        while let Some((component, event)) =
+            self.transports.get_mut(id).and_then(JsepTransport::next_ice_event)
+        {
             changed = true;
             round.role_conflict |= event == IceTransportEvent::RoleConflict;
-            self.on_ice_event(now, id, event);
+            self.on_ice_event(now, id, component, event);
         }
-        while let Some(event) = self.transports.get_mut(id).and_then(|t| t.dtls_events.try_next()) {
+        while let Some((component, event)) =
+            self.transports.get_mut(id).and_then(JsepTransport::next_dtls_event)
+        {
             changed = true;
-            self.on_dtls_event(id, event);
+            self.on_dtls_event(id, component, event);
         }
         while let Some(event) = self.transports.get_mut(id).and_then(|t| t.rtp_events.try_next()) {
             changed = true;
@@ -284,26 +299,41 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         round.busy |= changed;
     }
 
-    fn on_ice_event(&mut self, now: Instant, id: TransportId, event: IceTransportEvent) {
+    fn on_ice_event(
+        &mut self,
+        now: Instant,
+        id: TransportId,
+        component: IceComponent,
+        event: IceTransportEvent,
+    ) {
         let place = self.place_of(id);
         let in_use = place.is_some();
         let Some((mid, mline_index)) = place.or_else(|| self.former_place_of(id)) else { return };
         match event {
             IceTransportEvent::SelectedCandidatePairChange(change) => {
                 let silent = change.pair.is_some() && change.estimated_disconnected_time >= OUTAGE;
-                if silent && let Some(transport) = self.transports.get_mut(id) {
+                if silent
+                    && component == IceComponent::Rtp
+                    && let Some(transport) = self.transports.get_mut(id)
+                {
                     transport.path_restored(now);
                 }
-                self.events.emit(Event::CandidatePairChange { mid, transport: id, change: Box::new(change) });
+                let change = Box::new(change);
+                self.events.emit(Event::CandidatePairChange { mid, transport: id, component, change });
             }
             IceTransportEvent::StateChange(state) => {
-                self.events.emit(Event::IceTransportStateChange { mid, transport: id, state });
+                self.events.emit(Event::IceTransportStateChange { mid, transport: id, component, state });
             }
             IceTransportEvent::GatheringStateChange(state) => {
+                let ended = self.transports.get_mut(id).is_some_and(|it| it.note_gathering(component, state));
+                if in_use && ended {
+                    self.events.emit(Event::EndOfCandidates { mid: mid.clone(), mline_index });
+                }
                 self.events.emit(Event::IceTransportGatheringState {
                     mid,
                     mline_index,
                     transport: id,
+                    component,
                     state,
                 });
                 if in_use && state == TransportGatheringState::Gathering {
@@ -333,11 +363,11 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         }
     }
 
-    fn on_dtls_event(&mut self, id: TransportId, event: DtlsTransportEvent) {
+    fn on_dtls_event(&mut self, id: TransportId, component: IceComponent, event: DtlsTransportEvent) {
         let Some((mid, _)) = self.place_of(id).or_else(|| self.former_place_of(id)) else { return };
         match event {
             DtlsTransportEvent::StateChange(state) => {
-                self.events.emit(Event::DtlsStateChange { mid, transport: id, state });
+                self.events.emit(Event::DtlsStateChange { mid, transport: id, component, state });
             }
             DtlsTransportEvent::HandshakeError(error) => {
                 self.events.emit(Event::DtlsHandshakeError { mid, error });
@@ -383,7 +413,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     }
 
     /// The mid that speaks for a transport, and its place in the local description.
-    fn place_of(&self, id: TransportId) -> Option<(String, Option<usize>)> {
+    pub(super) fn place_of(&self, id: TransportId) -> Option<(String, Option<usize>)> {
         let mid = self.mid_of(id)?.to_owned();
         let mline_index = self.local_description().and_then(|description| description.mline_index(&mid));
         Some((mid, mline_index))

@@ -7,6 +7,7 @@ mod ice;
 mod media;
 mod negotiation;
 mod rollback;
+mod rtcp_mux;
 
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use peerstack_p2p::{
 
 use super::*;
 use crate::{
-    ContentGroup, ContentInfo, MediaContentDescription, MediaKind, PROTOCOL_RTP, PROTOCOL_SCTP,
+    ContentGroup, ContentInfo, IceComponent, MediaContentDescription, MediaKind, PROTOCOL_RTP, PROTOCOL_SCTP,
     RtpMediaContentDescription, SctpDataContentDescription, SdpType, TransportDescription,
 };
 
@@ -46,9 +47,12 @@ impl JsepTransportFactory for FakeFactory {
     type Dtls = FakeDtlsTransport;
 
     fn create_dtls_transport(&mut self, _now: Instant, options: &CreateTransport<'_>) -> FakeDtlsTransport {
-        assert_eq!(options.component, 1);
-        self.made.push(options.name.to_owned());
-        FakeDtlsTransport::new(options.name)
+        let name = match options.component {
+            1 => options.name.to_owned(),
+            component => format!("{}/{component}", options.name),
+        };
+        self.made.push(name.clone());
+        FakeDtlsTransport::new(&name)
     }
 
     fn local_fingerprints(&self) -> Vec<DtlsFingerprint> {

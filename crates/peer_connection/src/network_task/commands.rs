@@ -15,7 +15,7 @@ use peerstack_sctp::MAX_SCTP_STREAMS;
 use tokio::sync::{mpsc, oneshot};
 
 use super::shared_socket_factory::SharedSocketFactory;
-use crate::configuration::{BundlePolicy, Configuration, IceTransportPolicy, Settings};
+use crate::configuration::{BundlePolicy, Configuration, IceTransportPolicy, RtcpMuxPolicy, Settings};
 use crate::data_channel::{
     DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState,
 };
@@ -185,6 +185,7 @@ pub(crate) struct ConnectionConfig {
     pub(crate) ice_transport_policy: IceTransportPolicy,
     pub(crate) ice_candidate_pool_size: u8,
     pub(crate) bundle_policy: BundlePolicy,
+    pub(crate) rtcp_mux_policy: RtcpMuxPolicy,
     pub(crate) settings: Settings,
     pub(crate) srtp_backend: SrtpBackendKind,
     pub(crate) certificate: Certificate,
@@ -201,12 +202,12 @@ impl ConnectionConfig {
         events: mpsc::UnboundedSender<NetworkEvent>,
     ) -> Result<Self, RtcError> {
         let settings = crate::configuration::checked_settings(&configuration.settings)?;
-        crate::configuration::check_policies(configuration)?;
         Ok(Self {
             ice_servers: crate::configuration::parse_ice_servers(&configuration.ice_servers)?,
             ice_transport_policy: configuration.ice_transport_policy,
             ice_candidate_pool_size: configuration.ice_candidate_pool_size,
             bundle_policy: configuration.bundle_policy,
+            rtcp_mux_policy: configuration.rtcp_mux_policy,
             srtp_backend: settings.srtp_engine.backend()?,
             settings,
             certificate,

@@ -12,8 +12,8 @@ use peerstack_base::{
 };
 use peerstack_dtls::{Certificate, DtlsTransportInternal};
 use peerstack_jsep::{
-    JsepError, JsepTransport, JsepTransportController, JsepTransportControllerConfig,
-    JsepTransportControllerEvent, TransportId, TransportSink,
+    JsepError, JsepTransportController, JsepTransportControllerConfig, JsepTransportControllerEvent,
+    TransportId, TransportSink,
 };
 use peerstack_p2p::IceTransport;
 use peerstack_rtp_transport::{RtpPacket as RtpPacketView, SinkId, UnDemuxablePacket};
@@ -100,6 +100,7 @@ impl Connection {
             TransportFactory::new(&config, random.fork(), sockets, networks, Arc::clone(&wall_clock));
         let mut controller_config =
             JsepTransportControllerConfig::with_bundle_policy(config.bundle_policy.to_jsep());
+        controller_config.rtcp_mux_policy = config.rtcp_mux_policy.to_jsep();
         controller_config.srtp_backend = config.srtp_backend;
         controller_config.rtp_protection = config.settings.rtp_protection.to_jsep();
         controller_config.sctp = super::data_channels::sctp_config(&config.settings);
@@ -378,19 +379,20 @@ impl Connection {
             E::CandidatesRemoved { candidates, .. } => {
                 self.tell(NetworkEvent::CandidatesRemoved(candidates));
             }
-            E::CandidatePairChange { transport, change, .. } => {
-                self.tell_ice(transport, IceChange::SelectedPair(change.pair.map(Box::new)));
+            E::EndOfCandidates { mid, .. } => self.tell(NetworkEvent::EndOfCandidates(mid)),
+            E::CandidatePairChange { transport, component, change, .. } => {
+                self.tell_ice(transport, component, IceChange::SelectedPair(change.pair.map(Box::new)));
             }
-            E::IceTransportStateChange { transport, state, .. } => {
-                self.tell_ice(transport, IceChange::State(state));
+            E::IceTransportStateChange { transport, component, state, .. } => {
+                self.tell_ice(transport, component, IceChange::State(state));
             }
-            E::IceTransportGatheringState { transport, state, .. } => {
-                self.tell_ice(transport, IceChange::Gathering(state));
+            E::IceTransportGatheringState { transport, component, state, .. } => {
+                self.tell_ice(transport, component, IceChange::Gathering(state));
             }
-            E::DtlsStateChange { transport, state, .. } => {
-                let dtls = self.controller.transport_by_id(transport).map(JsepTransport::dtls);
+            E::DtlsStateChange { transport, component, state, .. } => {
+                let dtls = self.controller.transport_by_id(transport).and_then(|it| it.dtls_of(component));
                 let certificate = dtls.and_then(|dtls| dtls.remote_certificate()).map(<[u8]>::to_vec);
-                self.tell(NetworkEvent::DtlsTransport { transport, state, certificate });
+                self.tell(NetworkEvent::DtlsTransport { transport, component, state, certificate });
             }
             E::SctpStateChange { transport, state } => self.tell_sctp(transport, state),
             E::DtlsHandshakeError { error, .. } => self.tell(NetworkEvent::DtlsHandshakeError(error)),
@@ -409,7 +411,7 @@ impl Connection {
         let ids: Vec<_> = self.controller.transports().map(|(id, _)| id).collect();
         for id in ids {
             if let Some(transport) = self.controller.transport_by_id_mut(id) {
-                transport.ice_mut().set_networks(now, networks.to_vec());
+                transport.for_each_ice(|ice| ice.set_networks(now, networks.to_vec()));
             }
         }
     }

@@ -72,7 +72,7 @@ impl SharedSocketFactory {
     }
 
     /// Whether transports share sockets.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         self.lock().shared_port.is_some()
     }
 

@@ -135,8 +135,9 @@ impl JsepTransportFactory for TransportFactory {
     type Dtls = DtlsTransport<P2PTransportChannel>;
 
     fn create_dtls_transport(&mut self, _now: Instant, options: &CreateTransport<'_>) -> Self::Dtls {
-        // A pooled one gathered under the policy of then, and tells under that of now.
-        let pooled = self.pool.take().map(|mut channel| {
+        // A pooled one gathered under the policy of then, and tells under that of now. RTCP's own is made when it is needed.
+        let pooled = if options.component == 1 { self.pool.take() } else { None };
+        let pooled = pooled.map(|mut channel| {
             channel.set_name(options.name);
             channel.set_port_allocator_config(self.port_allocator_config());
             channel

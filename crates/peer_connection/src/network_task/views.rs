@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use peerstack_dtls::DtlsTransportInternal;
-use peerstack_jsep::{JsepTransport, TransportId};
+use peerstack_jsep::{IceComponent, TransportId};
 use peerstack_p2p::{IceServer, IceTransport, P2PTransportChannel};
 use peerstack_sctp::SctpTransportState;
 
@@ -23,13 +23,14 @@ impl Connection {
             let parameters = |description: Option<&peerstack_jsep::TransportDescription>| {
                 description.and_then(|description| description.ice.as_ref()).map(IceParameters::from)
             };
-            view.transports.push(TransportView {
+            view.transports.extend(transport.components().map(|(component, dtls)| TransportView {
                 id,
+                component,
                 mid: controller.mid_of(id).map(str::to_owned),
-                role: transport.ice().ice_role(),
+                role: dtls.ice().ice_role(),
                 local_parameters: parameters(transport.local_description()),
                 remote_parameters: parameters(transport.remote_description()),
-            });
+            }));
         }
         view.sctp = controller.sctp_transport_id().and_then(|id| self.sctp_view(id));
         view
@@ -46,9 +47,11 @@ impl Connection {
     }
 
     /// Something changed of an ICE transport.
-    pub(super) fn tell_ice(&self, transport: TransportId, change: IceChange) {
-        let Some(ice) = self.controller.transport_by_id(transport).map(JsepTransport::ice) else { return };
-        self.tell(NetworkEvent::IceTransport { transport, role: ice.ice_role(), change });
+    pub(super) fn tell_ice(&self, transport: TransportId, component: IceComponent, change: IceChange) {
+        let found = self.controller.transport_by_id(transport).and_then(|it| it.dtls_of(component));
+        let Some(dtls) = found else { return };
+        let role = dtls.ice().ice_role();
+        self.tell(NetworkEvent::IceTransport { transport, component, role, change });
     }
 
     /// The state of the data channels' association changed.
@@ -73,8 +76,8 @@ impl Connection {
         }
         let config = self.controller.factory().port_allocator_config();
         for (_, transport) in self.controller.kept_transports_mut() {
-            let ice: &mut P2PTransportChannel = transport.dtls_mut().ice_mut();
-            ice.set_port_allocator_config(config.clone());
+            transport
+                .for_each_ice(|ice: &mut P2PTransportChannel| ice.set_port_allocator_config(config.clone()));
         }
         if restart_ice {
             self.controller.set_needs_ice_restart_flag();

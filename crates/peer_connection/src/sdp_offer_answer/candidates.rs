@@ -5,6 +5,7 @@ use peerstack_jsep::{ContentInfo, SessionDescription as ParsedDescription};
 use peerstack_p2p::Candidate;
 
 use crate::shared::State;
+use crate::transport_views::is_among;
 use crate::{IceCandidateInit, IceGatheringState, RtcError};
 
 /// Candidates a description may hold for one section; a peer that sends more gains nothing.
@@ -38,11 +39,7 @@ pub(crate) fn add_local_candidate(
 pub(crate) fn remove_local_candidates(state: &mut State, gone: &[Candidate]) {
     for description in [state.pending_local.as_mut(), state.current_local.as_mut()].into_iter().flatten() {
         for content in &mut description.parsed.contents {
-            content.transport.candidates.retain(|candidate| {
-                !gone
-                    .iter()
-                    .any(|gone| gone.address == candidate.address && gone.protocol == candidate.protocol)
-            });
+            content.transport.candidates.retain(|candidate| !is_among(gone, candidate));
         }
     }
 }

@@ -130,6 +130,7 @@ impl<'r> Stats<'r> {
                 vec![Some(&one.transport_id), one.codec_id.as_ref(), Some(&one.local_id)]
             }
             Self::Transport(one) => vec![
+                one.rtcp_transport_stats_id.as_ref(),
                 one.selected_candidate_pair_id.as_ref(),
                 one.local_certificate_id.as_ref(),
                 one.remote_certificate_id.as_ref(),

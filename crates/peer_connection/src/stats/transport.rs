@@ -5,7 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use peerstack_dtls::DtlsFingerprint;
-use peerstack_jsep::TransportStats as Measured;
+use peerstack_jsep::{IceComponent, TransportStats as Measured};
 use peerstack_p2p::{Candidate, CandidateAddress, CandidateType, ConnectionInfo};
 use serde::Serialize;
 
@@ -23,6 +23,9 @@ pub struct TransportStats {
     /// The mid that speaks for the transport; not W3C's.
     #[serde(skip)]
     pub mid: String,
+    /// The transport of RTCP, where that has its own; this one then counts RTP alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtcp_transport_stats_id: Option<String>,
     /// Payload bytes sent over ICE; connectivity checks and the headers below left out.
     pub bytes_sent: u64,
     /// Payload bytes received over ICE; connectivity checks and the headers below left out.
@@ -298,6 +301,11 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Names the object of RTCP's own transport, given that of RTP's.
+fn rtcp_transport_id(rtp: &str) -> String {
+    format!("{rtp}_rtcp")
+}
+
 /// Names a transport's object.
 pub(crate) fn transport_id(id: impl std::fmt::Display) -> String {
     format!("T{id}")
@@ -311,7 +319,9 @@ pub(crate) fn add_transport(
     measured: &Measured,
     local_certificate: Option<&[u8]>,
 ) {
-    let id = transport_id(measured.id);
+    let of_rtp = transport_id(measured.id);
+    let rtcp_transport_stats_id = measured.rtcp_apart.then(|| rtcp_transport_id(&of_rtp));
+    let id = if measured.component == IceComponent::Rtcp { rtcp_transport_id(&of_rtp) } else { of_rtp };
     let mut certificate_id = |der: &[u8]| {
         let stats = CertificateStats::new(clock, der)?;
         let id = stats.id.clone();
@@ -343,6 +353,7 @@ pub(crate) fn add_transport(
     snapshot.transports.push(TransportStats {
         timestamp: clock.timestamp(),
         mid: mid.to_owned(),
+        rtcp_transport_stats_id,
         bytes_sent: sent.bytes,
         bytes_received: received.bytes,
         packets_sent: sent.packets,

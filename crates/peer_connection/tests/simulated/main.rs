@@ -17,6 +17,7 @@ mod protection;
 mod random_negotiation;
 mod receptive;
 mod rtcp;
+mod rtcp_mux;
 mod samples;
 mod sdp_corpora;
 mod signaling_states;

@@ -314,15 +314,26 @@ fn single_transports_tell_their_states() {
     assert_eq!(
         test.events(),
         [
-            Event::IceTransportStateChange { mid: mid(), transport: id, state: IceTransportState::Checking },
+            Event::IceTransportStateChange {
+                mid: mid(),
+                transport: id,
+                component: IceComponent::Rtp,
+                state: IceTransportState::Checking
+            },
             Event::IceTransportGatheringState {
                 mid: mid(),
                 mline_index: Some(1),
                 transport: id,
+                component: IceComponent::Rtp,
                 state: TransportGatheringState::Gathering
             },
             Event::IceGatheringState(IceGatheringState::Gathering),
-            Event::DtlsStateChange { mid: mid(), transport: id, state: DtlsTransportState::Connecting },
+            Event::DtlsStateChange {
+                mid: mid(),
+                transport: id,
+                component: IceComponent::Rtp,
+                state: DtlsTransportState::Connecting
+            },
             Event::DtlsHandshakeError { mid: mid(), error: "bad certificate".to_owned() },
             Event::IceConnectionState(IceConnectionState::Checking),
             Event::PeerConnectionState(PeerConnectionState::Connecting),
@@ -355,12 +366,14 @@ fn what_is_kept_for_a_rollback_tells_its_states() {
             Event::IceTransportStateChange {
                 mid: mid(),
                 transport: unused,
+                component: IceComponent::Rtp,
                 state: IceTransportState::Checking
             },
             Event::IceTransportGatheringState {
                 mid: mid(),
                 mline_index: None,
                 transport: unused,
+                component: IceComponent::Rtp,
                 state: TransportGatheringState::Gathering
             },
         ]

@@ -169,7 +169,12 @@ fn local_candidates_are_told_and_kept() {
         [
             Event::CandidatesRemoved { mid: mid(), mline_index: Some(1), candidates: vec![candidate(2)] },
             Event::CandidateError { mid: mid(), error },
-            Event::CandidatePairChange { mid: mid(), transport: second.unwrap(), change: Box::new(change) },
+            Event::CandidatePairChange {
+                mid: mid(),
+                transport: second.unwrap(),
+                component: IceComponent::Rtp,
+                change: Box::new(change)
+            },
         ]
     );
     assert_eq!(kept(&test), [candidate(3)]);
