@@ -54,6 +54,8 @@ pub struct JsepTransport<D: DtlsTransportInternal> {
     now: Negotiated,
     stable: Negotiated,
     needs_ice_restart: bool,
+    /// The parameters that gathering was asked for last.
+    gathers_for: Option<IceParameters>,
     local_candidates: Vec<Candidate>,
     io_drained: bool,
     rtp_component: ComponentEvents,
@@ -69,12 +71,25 @@ pub(crate) struct StartedSctp {
     pub(crate) events: EventReceiver<SctpTransportEvent>,
     /// Ours and the peer's.
     pub(crate) ports: Option<(u16, u16)>,
+    /// What the peer takes at most, 0 for no limit.
+    pub(crate) remote_max_message_size: u32,
+    /// DTLS begins anew with the description that is being applied.
+    pub(crate) dtls_restarts: bool,
+    /// It ended, and one like it takes its place once its channels were told.
+    pub(crate) renew: bool,
 }
 
 impl StartedSctp {
     pub(crate) fn new(mut transport: SctpTransport) -> Self {
         let events = transport.subscribe();
-        Self { transport, events, ports: None }
+        Self {
+            transport,
+            events,
+            ports: None,
+            remote_max_message_size: 0,
+            dtls_restarts: false,
+            renew: false,
+        }
     }
 }
 
@@ -90,6 +105,7 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
             now: Negotiated::default(),
             stable: Negotiated::default(),
             needs_ice_restart: false,
+            gathers_for: None,
             local_candidates: Vec::new(),
             io_drained: false,
             rtp_component,
@@ -129,6 +145,10 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
 
     pub(crate) fn sctp_slot(&mut self) -> &mut Option<StartedSctp> {
         &mut self.sctp
+    }
+
+    pub(crate) fn started_sctp(&self) -> Option<&StartedSctp> {
+        self.sctp.as_ref()
     }
 
     pub(crate) fn sctp_ports(&self) -> Option<(u16, u16)> {
@@ -227,6 +247,19 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         Ok(DtlsParameters { fingerprints: remote.fingerprints.clone(), role })
     }
 
+    /// Whether these parameters begin another DTLS association where there is one (RFC 8842 section 5.5).
+    pub(crate) fn restarts_dtls(&self, parameters: &DtlsParameters) -> bool {
+        self.now.dtls.as_ref().is_some_and(|before| {
+            before.role != parameters.role
+                || !same_fingerprints(&before.fingerprints, &parameters.fingerprints)
+        })
+    }
+
+    /// Whether these fingerprints of the peer's announce another DTLS association.
+    pub(crate) fn announces_dtls_restart(&self, fingerprints: &[DtlsFingerprint]) -> bool {
+        self.now.dtls.as_ref().is_some_and(|before| !same_fingerprints(&before.fingerprints, fingerprints))
+    }
+
     /// Tells DTLS what was agreed.
     pub(crate) fn set_dtls_parameters(
         &mut self,
@@ -234,6 +267,7 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         mid: &str,
         parameters: DtlsParameters,
     ) -> Result<(), JsepError> {
+        let restarts = self.restarts_dtls(&parameters);
         let mut told = Ok(());
         // What one refuses, the other, being in the same state, refuses too.
         self.for_each_dtls(|dtls| {
@@ -242,6 +276,9 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
             }
         });
         told.map_err(|problem| JsepError::dtls(mid, problem))?;
+        if let Some(sctp) = &mut self.sctp {
+            sctp.dtls_restarts = restarts;
+        }
         self.now.dtls = Some(parameters);
         Ok(())
     }
@@ -321,6 +358,19 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
         }
         self.now = self.stable.clone();
         self.set_rtcp_mux(self.stable.rtcp_mux);
+    }
+
+    /// Gathers for the parameters in force, if that was not asked for yet.
+    pub(crate) fn maybe_start_gathering(&mut self, now: Instant) {
+        if let Some(ice) = self.local_ice().cloned() {
+            self.gathers_for = Some(ice);
+            self.for_each_ice(|ice| ice.maybe_start_gathering(now));
+        }
+    }
+
+    /// Whether what is gathered now is of the description in force, and not of an offer that was taken back.
+    pub(crate) fn gathers_for_description_in_force(&self) -> bool {
+        self.gathers_for.is_none() || !credentials_changed(self.gathers_for.as_ref(), self.local_ice())
     }
 
     /// A local candidate was gathered.
@@ -452,6 +502,10 @@ impl<D: DtlsTransportInternal> JsepTransport<D> {
             self.for_each_ice(|transport| transport.set_remote_ice_parameters(now, ice.clone()));
         }
     }
+}
+
+fn same_fingerprints(a: &[DtlsFingerprint], b: &[DtlsFingerprint]) -> bool {
+    a.iter().all(|one| b.contains(one)) && b.iter().all(|one| a.contains(one))
 }
 
 /// Candidates have a life of their own: they come and go between descriptions.

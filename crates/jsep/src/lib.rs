@@ -16,6 +16,8 @@ mod rtcp_mux_filter;
 mod session_description;
 mod session_validation;
 #[cfg(test)]
+mod test_corpora;
+#[cfg(test)]
 mod test_sdp;
 mod transport_description_factory;
 mod transport_stats;

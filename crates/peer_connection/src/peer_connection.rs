@@ -1,6 +1,7 @@
 //! `RTCPeerConnection` (webrtc-pc section 4.4). Answers to libwebrtc's `pc/peer_connection.cc`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use peerstack_base::EventReceiver;
@@ -27,8 +28,54 @@ use crate::{
     PeerConnectionState, RtcError, RtcErrorKind, RtpTransceiverDirection, SessionDescription, SignalingState,
 };
 
-/// The events of one connection, from the moment it was asked for.
-pub type PeerConnectionEvents = EventReceiver<PeerConnectionEvent>;
+/// The events of one connection, from the moment it was asked for, in order.
+///
+/// Events wait here until they are read. Candidates whose offer was taken back meanwhile, by a rollback or because one
+/// of the peer came first, are left out: a browser's application has seen those before the rollback, and the peer would
+/// refuse them (webrtc-pc section 4.4.1.6).
+#[derive(Debug)]
+pub struct PeerConnectionEvents {
+    receiver: EventReceiver<PeerConnectionEvent>,
+    shared: Weak<Shared>,
+}
+
+impl PeerConnectionEvents {
+    /// The next event, or `None` if there is none now, or none will come any more.
+    pub fn try_next(&mut self) -> Option<PeerConnectionEvent> {
+        loop {
+            let event = self.receiver.try_next()?;
+            if self.is_in_force(&event) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Waits for the next event; `None` once [`Closed`](PeerConnectionEvent::Closed) was read. May be dropped at any
+    /// time without losing one.
+    pub async fn next(&mut self) -> Option<PeerConnectionEvent> {
+        loop {
+            let event = self.receiver.next().await?;
+            if self.is_in_force(&event) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The poll form of [`next`](Self::next).
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<PeerConnectionEvent>> {
+        loop {
+            match ready!(self.receiver.poll_next(cx)) {
+                Some(event) if !self.is_in_force(&event) => {}
+                event => return Poll::Ready(event),
+            }
+        }
+    }
+
+    fn is_in_force(&self, event: &PeerConnectionEvent) -> bool {
+        let PeerConnectionEvent::IceCandidate(candidate) = event else { return true };
+        self.shared.upgrade().is_none_or(|shared| sdp_offer_answer::is_in_force(&shared.lock(), candidate))
+    }
+}
 
 /// A WebRTC connection to one peer (`RTCPeerConnection`, webrtc-pc section 4.4).
 ///
@@ -98,7 +145,8 @@ impl PeerConnection {
     /// reads what it got, or drops it: what is not read is kept, all but [`DataChannel`](PeerConnectionEvent::DataChannel)
     /// beyond some number.
     pub fn events(&self) -> PeerConnectionEvents {
-        self.shared().lock().events.subscribe()
+        let receiver = self.shared().lock().events.subscribe();
+        PeerConnectionEvents { receiver, shared: Arc::downgrade(self.shared()) }
     }
 
     async fn chain<R>(

@@ -203,8 +203,9 @@ impl SignalingTask {
             }
             NetworkEvent::Candidates { transport, mid, candidates } => {
                 for candidate in candidates {
-                    state.views.add_local_candidate(transport, &candidate);
-                    if let Some(init) = sdp_offer_answer::add_local_candidate(state, &mid, candidate) {
+                    let init = sdp_offer_answer::add_local_candidate(state, &mid, candidate.clone());
+                    if let Some(init) = init {
+                        state.views.add_local_candidate(transport, &candidate);
                         state.events.emit(PeerConnectionEvent::IceCandidate(init));
                     }
                 }

@@ -276,6 +276,11 @@ fn set_dtls_state(
 /// The association's state changed.
 pub(crate) fn sctp_changed(state: &mut State, view: SctpView) {
     let Some(sctp) = state.views.sctp.clone() else { return };
+    if sctp.slots().state == SctpTransportState::Closed && view.state != SctpTransportState::Closed {
+        // Another one took its place, over a new DTLS association.
+        apply_sctp(state, Some(view));
+    }
+    let Some(sctp) = state.views.sctp.clone() else { return };
     {
         let mut slots = sctp.slots();
         slots.max_message_size = view.max_message_size;

@@ -495,6 +495,10 @@ impl DataChannelController {
         }
     }
 
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     pub(crate) fn poll_event<A: SctpAssociation>(
         &mut self,
         association: Option<&mut A>,

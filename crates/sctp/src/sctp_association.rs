@@ -134,6 +134,10 @@ pub enum SctpCloseReason {
     /// The transport below is closed or failed.
     #[error("the transport below is closed")]
     TransportClosed,
+    /// Another association takes its place over a new DTLS association: the peer began anew, or other ports were agreed
+    /// on (RFC 8841 section 9.3). What was not delivered is lost.
+    #[error("another association took its place")]
+    Replaced,
 }
 
 impl SctpCloseReason {
@@ -242,6 +246,12 @@ pub trait SctpAssociation: Sized + fmt::Debug {
 
     /// The path came back after an outage: what was backed off is tried now.
     fn path_restored(&mut self, now: Instant);
+
+    /// The DTLS association below is a new one (RFC 8842 section 5.5). SCTP does not see what carries it (RFC 8261), so
+    /// this association goes on; but the peer may be another one now, which began anew: until a packet of this
+    /// association comes, an INIT or ABORT of the peer's ends it with [`SctpCloseReason::Replaced`] where it stands, and is
+    /// taken for the first one where it does not.
+    fn transport_restarted(&mut self, opening: AssociationOpening);
 
     /// The next event, in order.
     fn poll_event(&mut self) -> Option<AssociationEvent>;

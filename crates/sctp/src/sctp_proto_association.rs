@@ -70,6 +70,8 @@ struct Deadline {
 pub struct SctpProtoAssociation {
     config: AssociationConfig,
     opening: AssociationOpening,
+    /// DTLS began anew, and no packet of this association came since.
+    peer_may_be_new: bool,
     phase: Phase,
     endpoint: Endpoint,
     handle: AssociationHandle,
@@ -221,6 +223,7 @@ impl SctpAssociation for SctpProtoAssociation {
             max_streams: config.max_streams,
             config,
             opening,
+            peer_may_be_new: false,
             handle: AssociationHandle(0),
             association: None,
             deadline: None,
@@ -274,6 +277,12 @@ impl SctpAssociation for SctpProtoAssociation {
         if admitted.is_empty() {
             return;
         }
+        let last = chunks.iter().any(|chunk| chunk.kind == chunk_type::ABORT);
+        if last && self.peer_may_be_new && self.phase == Phase::Established {
+            // A peer that knows nothing of this association (RFC 9260 section 8.4).
+            return self.closed(SctpCloseReason::Replaced);
+        }
+        self.peer_may_be_new = false;
         self.observe(now, &admitted);
         self.feed(now, admitted);
         if !self.resetting.is_empty() {
@@ -319,6 +328,11 @@ impl SctpAssociation for SctpProtoAssociation {
                 }
             }
         }
+    }
+
+    fn transport_restarted(&mut self, opening: AssociationOpening) {
+        self.opening = opening;
+        self.peer_may_be_new = true;
     }
 
     fn path_restored(&mut self, now: Instant) {

@@ -218,11 +218,7 @@ impl<A: SctpAssociation> SctpTransport<A> {
         if self.ports.is_none() {
             let mut config = self.config.association.clone();
             (config.local_port, config.remote_port) = new;
-            let opening = match dtls_role {
-                DtlsRole::Client => AssociationOpening::Active,
-                DtlsRole::Server => AssociationOpening::Passive,
-            };
-            self.pending = Some((config, opening));
+            self.pending = Some((config, opening_of(dtls_role)));
             self.ports = Some(new);
             self.channels.set_role(dtls_role);
         }
@@ -335,6 +331,35 @@ impl<A: SctpAssociation> SctpTransport<A> {
         if let Some(association) = &mut self.association {
             association.path_restored(now);
         }
+    }
+
+    /// The DTLS association below is a new one, in this role. The SCTP association goes on over it if the peer does: what
+    /// was lost is sent again. If the peer began anew it ends with [`SctpCloseReason::Replaced`].
+    pub fn transport_restarted(&mut self, now: Instant, dtls_role: DtlsRole) {
+        if self.ports.is_none() || self.state == SctpTransportState::Closed {
+            return;
+        }
+        let opening = opening_of(dtls_role);
+        if let Some((_, pending)) = &mut self.pending {
+            *pending = opening;
+        }
+        if let Some(association) = &mut self.association {
+            association.transport_restarted(opening);
+        }
+        self.channels.set_role(dtls_role);
+        self.touch(now);
+    }
+
+    /// Another transport takes the place of this one: it ends, with an error for each of its channels. Nothing is sent.
+    pub fn replace(&mut self, now: Instant) {
+        self.touch(now);
+        self.end(&SctpCloseReason::Replaced);
+        (self.held, self.pending, self.association) = (None, None, None);
+    }
+
+    /// Whether [`poll_event`](Self::poll_event) has something to say.
+    pub fn has_events(&self) -> bool {
+        self.channels.has_events()
     }
 
     /// Writes out what is due. A packet for which there is no room waits for the next call.
@@ -489,6 +514,13 @@ impl<A: SctpAssociation> SctpTransport<A> {
             self.drain_association();
         }
         self.end(&SctpCloseReason::Local);
+    }
+}
+
+fn opening_of(dtls_role: DtlsRole) -> AssociationOpening {
+    match dtls_role {
+        DtlsRole::Client => AssociationOpening::Active,
+        DtlsRole::Server => AssociationOpening::Passive,
     }
 }
 

@@ -288,7 +288,16 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
                 self.check_offered_sctp(side == Side::Local, description, id_of)?;
                 None
             }
-            false => self.plan_sctp(side == Side::Local, description, id_of)?,
+            false => {
+                let restarts = |id| {
+                    let mut parameters = updates.iter().filter(|update| update.id == id);
+                    let of = |update: &TransportUpdate| update.dtls.clone();
+                    let transport = self.transports.get(id);
+                    let parameters = parameters.find_map(of).zip(transport);
+                    parameters.is_some_and(|(parameters, transport)| transport.restarts_dtls(&parameters))
+                };
+                self.plan_sctp(side == Side::Local, description, id_of, restarts)?
+            }
         };
         Ok(Plan { bundles, map, updates, ice_role, sctp })
     }

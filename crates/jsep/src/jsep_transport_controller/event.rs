@@ -82,7 +82,8 @@ pub enum JsepTransportControllerEvent {
         /// The state now.
         state: IceTransportState,
     },
-    /// All candidates of an m-section and this generation are gathered, those of all components (RFC 8838 section 13).
+    /// All candidates of an m-section and this generation are gathered, those of all components (RFC 8838 section 13). Not
+    /// told of an offer that was taken back.
     EndOfCandidates {
         /// The m-section.
         mid: String,

@@ -137,9 +137,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
     /// Starts gathering on the transports whose parameters are known and that did not do so for them yet.
     pub fn maybe_start_gathering(&mut self, now: Instant) {
         for (_, transport) in self.transports.iter_mut() {
-            if transport.local_description().is_some() {
-                transport.for_each_ice(|ice| ice.maybe_start_gathering(now));
-            }
+            transport.maybe_start_gathering(now);
         }
     }
 

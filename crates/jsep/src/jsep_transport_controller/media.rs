@@ -14,7 +14,7 @@ use peerstack_rtp_transport::{
 use peerstack_sctp::{SctpTransport, SctpTransportState};
 
 use super::factory::JsepTransportFactory;
-use super::{JsepError, JsepTransportController};
+use super::{JsepError, JsepTransportController, JsepTransportControllerEvent};
 use crate::jsep_transport::{JsepTransport, StartedSctp};
 use crate::{ContentInfo, MediaKind, SctpDataContentDescription, SessionDescription, TransportId};
 
@@ -163,7 +163,15 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             return Ok(());
         };
         let (side, before) = if local_offers { ("our", local) } else { ("the peer's", remote) };
-        if said.sctp_port == before {
+        // What uses one transport says one thing of it, be it in the tag of a group alone (RFC 9143 section 9.3).
+        let id = id_of(&content.mid);
+        let mut sharing = offer.contents.iter().filter(|other| !other.rejected && id_of(&other.mid) == id);
+        let restarts = !local_offers
+            && sharing.any(|content| {
+                let fingerprints = &content.transport.fingerprints;
+                !fingerprints.is_empty() && transport.announces_dtls_restart(fingerprints)
+            });
+        if said.sctp_port == before || restarts {
             return Ok(());
         }
         let now = said.sctp_port;
@@ -177,6 +185,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         local_answers: bool,
         answer: &SessionDescription,
         id_of: impl Fn(&str) -> Option<TransportId>,
+        restarts_dtls: impl Fn(TransportId) -> bool,
     ) -> Result<Option<SctpStart>, JsepError> {
         let offer = if local_answers { self.remote_description() } else { self.local_description() };
         let Some((answered, said)) = data_section(answer) else { return Ok(None) };
@@ -192,8 +201,9 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         if ports.0 == 0 || ports.1 == 0 {
             return refuse("an SCTP port is 0");
         }
-        let transport = id_of(&answered.mid).and_then(|id| self.transports.get(id));
-        if transport.and_then(JsepTransport::sctp_ports).is_some_and(|before| before != ports) {
+        let id = id_of(&answered.mid);
+        let before = id.and_then(|id| self.transports.get(id)).and_then(JsepTransport::sctp_ports);
+        if before.is_some_and(|before| before != ports) && !id.is_some_and(restarts_dtls) {
             return refuse("the SCTP ports change while the association stands");
         }
         let limit = remote.effective_max_message_size().unwrap_or(0);
@@ -231,10 +241,48 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         let Some(transport) = self.transports.by_mid_mut(&start.mid) else { return };
         let role = transport.dtls_role().unwrap_or(role);
         let Some(sctp) = transport.sctp_slot() else { return };
+        sctp.remote_max_message_size = start.remote_max_message_size;
+        if std::mem::take(&mut sctp.dtls_restarts) && sctp.ports.is_some() {
+            let ended = sctp.transport.state() == SctpTransportState::Closed;
+            if ended || sctp.ports != Some(start.ports) {
+                sctp.transport.replace(now);
+                (sctp.ports, sctp.renew) = (Some(start.ports), true);
+                return;
+            }
+            sctp.transport.transport_restarted(now, role);
+        }
         let (local, remote) = start.ports;
         match sctp.transport.start(now, local, remote, start.remote_max_message_size, role) {
             Ok(()) => sctp.ports = Some(start.ports),
             Err(error) => tracing::warn!(target: "peerstack::jsep", %error, "SCTP does not start"),
+        }
+    }
+
+    /// Whether an association ended whose place another one takes: channels that are made meanwhile wait for that.
+    pub fn sctp_is_replaced(&self) -> bool {
+        let mut slots = self.transports.iter().filter_map(|(_, transport)| transport.started_sctp());
+        slots.any(|sctp| sctp.renew)
+    }
+
+    /// Puts new associations in the place of those that ended, once all was read that their channels were told.
+    pub(super) fn renew_sctp(&mut self, now: Instant) {
+        for id in self.transport_ids() {
+            let fresh = self.new_sctp();
+            let Some(transport) = self.transports.get_mut(id) else { continue };
+            let role = transport.dtls_role();
+            let Some(sctp) = transport.sctp_slot().as_mut().filter(|sctp| sctp.renew) else { continue };
+            let (Some(role), Some(ports)) = (role, sctp.ports) else { continue };
+            if sctp.transport.has_events() {
+                continue;
+            }
+            let before = std::mem::replace(sctp, fresh);
+            sctp.remote_max_message_size = before.remote_max_message_size;
+            match sctp.transport.start(now, ports.0, ports.1, before.remote_max_message_size, role) {
+                Ok(()) => sctp.ports = Some(ports),
+                Err(error) => tracing::warn!(target: "peerstack::jsep", %error, "SCTP does not start"),
+            }
+            let state = sctp.transport.state();
+            self.events.emit(JsepTransportControllerEvent::SctpStateChange { transport: id, state });
         }
     }
 

@@ -15,7 +15,7 @@ use peerstack_rtp_transport::{
     Received, RtpExtensionType, RtpPacket, RtpTransportEvent, RtpTransportInternal, SinkId, StreamId,
     UnDemuxablePacket,
 };
-use peerstack_sctp::SctpTransportEvent;
+use peerstack_sctp::{SctpCloseReason, SctpTransportEvent};
 
 use super::factory::JsepTransportFactory;
 use super::{JsepTransportController, JsepTransportControllerEvent as Event};
@@ -171,6 +171,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
                 break;
             }
         }
+        self.renew_sctp(now);
         for transport in &mut self.closing {
             transport.process(now);
         }
@@ -326,7 +327,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             }
             IceTransportEvent::GatheringStateChange(state) => {
                 let ended = self.transports.get_mut(id).is_some_and(|it| it.note_gathering(component, state));
-                if in_use && ended {
+                if in_use && ended && self.gathers_for_description_in_force(id) {
                     self.events.emit(Event::EndOfCandidates { mid: mid.clone(), mline_index });
                 }
                 self.events.emit(Event::IceTransportGatheringState {
@@ -342,6 +343,8 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
             }
             // What no m-section uses now, but a rollback may need, has nothing to signal.
             _ if !in_use => {}
+            // Nor has what is gathered still for an offer that was taken back: the peer knows no such generation.
+            IceTransportEvent::CandidateGathered(_) if !self.gathers_for_description_in_force(id) => {}
             IceTransportEvent::CandidateGathered(candidate) => {
                 if let Some(transport) = self.transports.get_mut(id) {
                     transport.add_local_candidate(candidate.clone());
@@ -400,11 +403,19 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
                 self.events.emit(Event::SctpStateChange { transport: id, state });
             }
             SctpTransportEvent::Closed(reason) => {
+                let sctp = self.transports.get_mut(id).and_then(|transport| transport.sctp_slot().as_mut());
+                if let Some(sctp) = sctp.filter(|_| reason == SctpCloseReason::Replaced) {
+                    sctp.renew = true;
+                }
                 self.events.emit(Event::SctpClosed { transport: id, reason });
             }
             // Channels tell what concerns them by events of their own.
             _ => {}
         }
+    }
+
+    fn gathers_for_description_in_force(&self, id: TransportId) -> bool {
+        self.transports.get(id).is_some_and(JsepTransport::gathers_for_description_in_force)
     }
 
     /// What a transport that is kept for a rollback is called.

@@ -359,6 +359,9 @@ impl Connection {
     /// Channels that wait for their transport or their id get them.
     fn open_data_channels(&mut self, now: Instant) {
         let Self { controller, data, handles, .. } = self;
+        if controller.sctp_is_replaced() {
+            return;
+        }
         if let Some(sctp) = controller.sctp_mut() {
             handles.set_max_message_size(sctp.max_message_size());
             handles.set_id_rules(sctp.dtls_role(), sctp.max_channels());

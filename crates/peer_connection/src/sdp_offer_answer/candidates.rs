@@ -35,6 +35,15 @@ pub(crate) fn add_local_candidate(
     init
 }
 
+/// Whether a local description in force has the generation that a candidate told of is of. While it waited to be read,
+/// its offer may have been taken back: the peer, which was never told of it or has forgotten it, would refuse it.
+pub(crate) fn is_in_force(state: &State, init: &IceCandidateInit) -> bool {
+    let (Some(mid), Some(ufrag)) = (&init.sdp_mid, &init.username_fragment) else { return true };
+    let descriptions = [state.pending_local.as_ref(), state.current_local.as_ref()].into_iter().flatten();
+    let mut contents = descriptions.filter_map(|description| description.parsed.content(mid));
+    contents.any(|content| content.transport.ice.as_ref().is_none_or(|ice| ice.ufrag == *ufrag))
+}
+
 /// Takes candidates that are gone out of the local descriptions.
 pub(crate) fn remove_local_candidates(state: &mut State, gone: &[Candidate]) {
     for description in [state.pending_local.as_mut(), state.current_local.as_mut()].into_iter().flatten() {

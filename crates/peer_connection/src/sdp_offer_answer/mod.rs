@@ -15,7 +15,7 @@ use peerstack_jsep::{JsepError, MediaSessionDescriptionFactory, SessionDescripti
 use tokio::sync::oneshot;
 
 pub(crate) use self::candidates::{
-    add_local_candidate, end_of_candidates, note_gathering_state, remove_local_candidates,
+    add_local_candidate, end_of_candidates, is_in_force, note_gathering_state, remove_local_candidates,
 };
 pub(crate) use self::negotiation_needed::{close_state, update_negotiation_needed};
 use crate::network_task::{ConnectionCommand, MediaSection};

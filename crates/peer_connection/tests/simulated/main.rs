@@ -4,6 +4,7 @@
 
 mod data_channel_ids;
 mod data_channels;
+mod dtls_restart;
 mod errors;
 mod harness;
 mod header_extensions;
@@ -25,6 +26,7 @@ mod simulcast;
 mod stats;
 mod stats_members;
 mod stats_streams;
+mod taken_back;
 mod transceivers;
 mod transports;
 mod udp_mux;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sctp_proto::{ClientConfig, DatagramEvent, Endpoint, EndpointConfig, ServerConfig, TransportConfig};
 
 use super::{DATA_OVERHEAD, Deadline, PEER, Phase, SctpProtoAssociation};
-use crate::sctp_association::{AssociationConfig, AssociationError, AssociationOpening};
+use crate::sctp_association::{AssociationConfig, AssociationError, AssociationOpening, SctpCloseReason};
 use crate::sctp_packet::{ChunkRef, CommonHeader, InitHeader, chunk_type};
 use crate::sctp_packet_guard::PacketGuard;
 
@@ -97,13 +97,21 @@ impl SctpProtoAssociation {
             // not both give way or both insist, so the DTLS client's wins. (Not the larger tag's: tags are
             // random, and no two runs would be alike.)
             Phase::Connecting(false) => self.opening == AssociationOpening::Passive,
-            Phase::Connecting(true) => false,
+            Phase::Connecting(true) => self.peer_may_be_new,
             Phase::Accepting(tag) if tag == init.initiate_tag => {
                 self.feed(now, Bytes::copy_from_slice(packet));
                 return;
             }
             Phase::Accepting(_) => true,
-            // A late copy, or a peer that began anew, which in WebRTC comes with a new DTLS association.
+            // A peer that began anew knows none of our channels (RFC 9260 section 5.2.4.1 would go on with them). It
+            // sends its INIT again, to the association that takes the place of this one.
+            Phase::Established
+                if self.peer_may_be_new
+                    && self.header.map(|header| header.verification_tag) != Some(init.initiate_tag) =>
+            {
+                return self.closed(SctpCloseReason::Replaced);
+            }
+            // A late copy: who begins anew has a new DTLS association.
             Phase::Established | Phase::Closed => false,
         };
         if !take {

@@ -120,6 +120,34 @@ fn a_role_conflict_switches_all() {
     assert_eq!(test.role("2"), IceRole::Controlling);
 }
 
+/// I01, O22: what is gathered for an ICE restart that was taken back is told no more, nor is its end.
+#[test]
+fn candidates_of_an_offer_taken_back_are_not_told() {
+    let mut test = Test::new(BundlePolicy::Balanced);
+    test.exchange("0:a", &[], ("0:a", &[]));
+    test.controller.maybe_start_gathering(test.now);
+    let transports = test.controller.transports_for_offer(&["0".to_owned()], true).unwrap();
+    let restart = describe("0:a", &[], |mid| transports[mid].clone());
+    test.set_local(SdpType::Offer, &restart).unwrap();
+    test.controller.maybe_start_gathering(test.now);
+    test.controller.rollback_transports(test.now).unwrap();
+    test.process();
+    test.events();
+    test.ice("0").emit(IceTransportEvent::CandidateGathered(candidate(1)));
+    test.ice("0").emit(IceTransportEvent::GatheringStateChange(peerstack_p2p::IceGatheringState::Complete));
+    test.process();
+    let told =
+        |event: &Event| matches!(event, Event::CandidatesGathered { .. } | Event::EndOfCandidates { .. });
+    assert!(!test.events().iter().any(told));
+    assert_eq!(test.controller.transport("0").unwrap().local_candidates(), []);
+    // Of what is in force, which is gathered again with the next description.
+    test.controller.maybe_start_gathering(test.now);
+    test.ice("0").emit(IceTransportEvent::CandidateGathered(candidate(2)));
+    test.ice("0").emit(IceTransportEvent::GatheringStateChange(peerstack_p2p::IceGatheringState::Complete));
+    test.process();
+    assert_eq!(test.events().iter().filter(|event| told(event)).count(), 2);
+}
+
 /// I01: local candidates are told with the section that speaks for the transport, and kept, until a restart (I06).
 #[test]
 fn local_candidates_are_told_and_kept() {
@@ -128,6 +156,9 @@ fn local_candidates_are_told_and_kept() {
     test.set_local(SdpType::Offer, &offer).unwrap();
     test.events();
     let (first, second) = (test.controller.transport_id("0"), test.controller.transport_id("1"));
+    test.controller.maybe_start_gathering(test.now);
+    test.process();
+    test.events();
     test.ice("0").emit(IceTransportEvent::CandidateGathered(candidate(1)));
     test.ice("1").emit(IceTransportEvent::CandidateGathered(candidate(2)));
     test.process();

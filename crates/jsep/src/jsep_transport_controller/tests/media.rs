@@ -443,6 +443,61 @@ fn an_offer_keeps_the_ports_of_its_association() {
     test.set_local(SdpType::Answer, &answer).unwrap();
 }
 
+/// K13, J02: with another fingerprint of the peer's, which begins DTLS anew, other ports may come, in the answer or in an
+/// offer: another association takes the place of the old one once that has told its channels.
+#[test]
+fn other_ports_with_a_dtls_restart_are_another_association() {
+    let other = |id: u8| {
+        move |content: &mut ContentInfo| {
+            content.transport.fingerprints = vec![fingerprint(id)];
+            if let MediaContentDescription::Sctp(sctp) = &mut content.description {
+                sctp.sctp_port = 6000 + u16::from(id);
+            }
+        }
+    };
+    let all = |description, id| with(with(description, "0", other(id)), "1", other(id));
+    let mut test = Test::new(BundlePolicy::Balanced);
+    test.exchange("0:a 1:d", &["0 1"], ("0:a 1:d", &["0 1"]));
+    test.process();
+    let now = test.now;
+    let expect_another = |test: &mut Test, remote: u16| {
+        let before = test.controller.sctp_mut().unwrap();
+        assert_eq!(before.state(), SctpTransportState::Closed);
+        let told: Vec<_> = std::iter::from_fn(|| before.poll_event()).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(test.controller.sctp_is_replaced());
+        test.process();
+        assert!(!test.controller.sctp_is_replaced());
+        let transport = test.controller.transport("1").unwrap();
+        assert_eq!(transport.sctp().unwrap().state(), SctpTransportState::Connecting);
+        assert_eq!(transport.sctp_ports(), Some((5000, remote)));
+        let changes = test.events().into_iter().filter_map(|event| match event {
+            Event::SctpStateChange { state, .. } => Some(state),
+            _ => None,
+        });
+        assert_eq!(changes.collect::<Vec<_>>(), [SctpTransportState::Closed, SctpTransportState::Connecting]);
+    };
+    let create = |test: &mut Test| {
+        let sctp = test.controller.sctp_mut().unwrap();
+        let _ = sctp.create_data_channel(now, DataChannelInit::labelled("d")).unwrap();
+    };
+    // The peer answers from another place.
+    create(&mut test);
+    let offer = test.offer("0:a 1:d", &["0 1"]);
+    test.set_local(SdpType::Offer, &offer).unwrap();
+    let answer = peer("0:a 1:d", &["0 1"], ConnectionRole::Active);
+    test.set_remote(SdpType::Answer, &all(answer, 9)).unwrap();
+    test.process();
+    expect_another(&mut test, 6009);
+    // It offers from another one.
+    create(&mut test);
+    test.set_remote(SdpType::Offer, &all(peer_offer("0:a 1:d", &["0 1"]), 10)).unwrap();
+    let answer = test.answer("0:a 1:d", &["0 1"]);
+    test.set_local(SdpType::Answer, &answer).unwrap();
+    test.process();
+    expect_another(&mut test, 6010);
+}
+
 /// Data before SCTP is there is dropped without harm.
 #[test]
 fn data_without_sctp_is_dropped() {
