@@ -13,6 +13,8 @@ use peerstack::{
     StatsReport, TrackKind,
 };
 
+use tokio::task::JoinHandle;
+
 use crate::lab::{Link, PUBLIC};
 use crate::namespace::{Namespace, NamespaceRuntime};
 use crate::support::{self, Peer, Seen, Signaling, ms};
@@ -117,7 +119,7 @@ pub(crate) struct Call {
     pub(crate) seen: [Seen; 2],
     pub(crate) channel: DataChannel,
     senders: [RtpSender; 2],
-    _runtimes: [NamespaceRuntime; 2],
+    runtimes: [NamespaceRuntime; 2],
 }
 
 impl Call {
@@ -137,7 +139,7 @@ impl Call {
             seen: [a_seen, b_seen],
             channel,
             senders,
-            _runtimes: [a_runtime, b_runtime],
+            runtimes: [a_runtime, b_runtime],
         }
     }
 
@@ -226,6 +228,12 @@ impl Call {
                 tokio::time::sleep(ms(20)).await;
             }
         }
+    }
+
+    /// Nothing of one side runs for a while, as if its process had been stopped: its runtime has one thread, and that is
+    /// held up.
+    pub(crate) fn stop(&self, number: usize, time: Duration) -> JoinHandle<()> {
+        self.runtimes[number].handle().spawn(async move { std::thread::sleep(time) })
     }
 
     /// The address that one side's selected pair is based on, and its user fragment.

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails")]
 #![expect(clippy::disallowed_methods, reason = "real sockets in real time")]
 
+mod asleep;
 mod call;
 mod echo;
 mod lab;
@@ -16,6 +17,7 @@ mod namespace;
 mod nat_check;
 #[path = "../support/mod.rs"]
 mod support;
+mod turn_restarted;
 mod turn_server;
 
 use call::Turn::{Tcp, Tls, Udp};

@@ -54,7 +54,7 @@ struct Move {
 }
 
 /// Waits for messages that come back, sends the next ones.
-async fn ping_pong(channel: &DataChannel, moved: &tokio::sync::Notify) -> Duration {
+pub(crate) async fn ping_pong(channel: &DataChannel, moved: &tokio::sync::Notify) -> Duration {
     let mut ticks = tokio::time::interval(PACE);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut last, mut longest, mut left) = (Instant::now(), Duration::ZERO, None);
@@ -121,7 +121,7 @@ async fn move_host(host: &Namespace, order: Order, [old, new]: [Link; 2]) {
 }
 
 /// Audio, until dropped.
-struct Talk(tokio::task::JoinHandle<()>);
+pub(crate) struct Talk(pub(crate) tokio::task::JoinHandle<()>);
 
 impl Drop for Talk {
     fn drop(&mut self) {
