@@ -266,7 +266,7 @@ fn pruning_keeps_the_best_of_each_network_of_the_peer() {
     assert_eq!(bench.pruned(), [1, 4], "weak");
 }
 
-/// Neither each of our networks with each of the peer's.
+/// S05: not each of our networks with each of the peer's.
 #[test]
 fn pruning_keeps_no_more_than_one_for_each_network() {
     let mut bench = Bench::new(4);
@@ -280,7 +280,7 @@ fn pruning_keeps_no_more_than_one_for_each_network() {
     assert_eq!(bench.pruned(), [3]);
 }
 
-/// A peer that does not number its networks is taken to have one, as by libwebrtc, also where it told of some only.
+/// S05: a peer that does not number its networks is taken to have one, as by libwebrtc, also where it told of some only.
 #[test]
 fn networks_without_a_number_are_not_told_apart() {
     let mut bench = Bench::new(3);

@@ -1,5 +1,6 @@
 //! The transport over a virtual network.
 
+mod asleep;
 mod connecting;
 mod default_route;
 mod gathering;

@@ -45,6 +45,8 @@ pub(crate) struct Peer {
     pub(crate) parameters: IceParameters,
     /// Whether role conflicts are acted on.
     pub(crate) follow_roles: bool,
+    /// Nothing of it runs; what comes waits in its sockets.
+    pub(crate) asleep: bool,
     /// Datagrams that are to be looked at instead of sent, if set.
     pub(crate) sent: Option<Vec<(SocketAddr, Vec<u8>)>>,
 }
@@ -79,6 +81,7 @@ impl Peer {
             hold_resolutions: false,
             parameters,
             follow_roles: true,
+            asleep: false,
             sent: None,
         }
     }
@@ -91,6 +94,9 @@ impl Peer {
     /// Lets everything that is due at `now` happen; whether anything did.
     fn turn(&mut self, now: Instant, elapsed: Duration) -> bool {
         let mut any = false;
+        if self.asleep {
+            return false;
+        }
         if self.channel.next_timeout().is_some_and(|at| at <= now) {
             self.channel.handle_timeout(now);
             any = true;
@@ -366,7 +372,8 @@ impl Pair {
             if done(self) {
                 return true;
             }
-            let timeouts = [self.a.channel.next_timeout(), self.b.channel.next_timeout()];
+            let timeout = |peer: &Peer| peer.channel.next_timeout().filter(|_| !peer.asleep);
+            let timeouts = [timeout(&self.a), timeout(&self.b)];
             let next = timeouts.into_iter().flatten().chain(self.lab.next_event()).min();
             let Some(next) = next.filter(|at| *at <= end) else {
                 self.now = end;

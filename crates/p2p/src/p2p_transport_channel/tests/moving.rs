@@ -128,7 +128,7 @@ fn the_peers_short_absence_causes_no_switch() {
     }
 }
 
-/// T04: what is heard of a reserve costs no more than a question, which is answered.
+/// T04, T10: what is heard of a reserve costs no more than a question, which is answered.
 #[test]
 fn a_reserve_that_is_heard_raises_no_doubt() {
     let mut pair = towards_two_homed(1, |_| {});
