@@ -1,14 +1,16 @@
 //! What ICE costs: a check handled, a data packet through the selected pair, 1,000 pairs sorted. Two transports
-//! over sockets that do nothing; their datagrams are carried by hand, so that nothing but ICE is measured.
+//! over sockets that do nothing; their datagrams are carried by hand, so that nothing but ICE is measured. Beside
+//! each stands what it cannot do without, from the same run: machines differ, the ratio stays (docs/performance.md).
 //! `cargo bench -p peerstack-p2p`.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot go on")]
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::hmac;
 use divan::counter::BytesCount;
 use divan::{AllocProfiler, Bencher, black_box};
 use peerstack_base::{
@@ -195,9 +197,22 @@ fn check_handled(bencher: Bencher) {
     });
 }
 
+/// What that cannot do without: two HMACs, of the check and of the answer, each under a password, and two checksums.
+#[divan::bench]
+fn check_handled_floor(bencher: Bencher) {
+    let (check, answer, password) = ([1u8; 96], [2u8; 44], [3u8; 24]);
+    bencher.bench_local(|| {
+        for text in [&check[..], &answer] {
+            let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, black_box(&password));
+            black_box(hmac::sign(&key, black_box(text)));
+            black_box(crc32fast::hash(black_box(text)));
+        }
+    });
+}
+
 /// 1,200 bytes: written into the slot of the transmit queue on one side, taken for data on the other.
 #[divan::bench]
-fn data_packet_sent_and_received(bencher: Bencher) {
+fn data_packet(bencher: Bencher) {
     let (mut a, mut b, now) = connected();
     let meta = b.meta(&a);
     let payload = [128u8; 1200];
@@ -216,33 +231,75 @@ fn data_packet_sent_and_received(bencher: Bencher) {
     });
 }
 
-/// A transport with so many pairs: four networks, and remote candidates of falling and of equal priority.
-fn with_pairs(count: u32) -> (Peer, Instant) {
-    let now = origin();
-    let mut peer = Peer::new(1, 4, IceRole::Controlling);
-    peer.gather(now, &parameters(1));
-    peer.channel.set_remote_ice_parameters(now, parameters(2));
-    for number in 0..count / 4 {
+/// What that cannot do without: the two copies.
+#[divan::bench]
+fn data_packet_floor(bencher: Bencher) {
+    let payload = [128u8; 1200];
+    let (mut slot, mut datagram) = (payload, payload);
+    bencher.counter(BytesCount::new(payload.len())).bench_local(|| {
+        black_box(&mut slot).copy_from_slice(black_box(&payload));
+        black_box(&mut datagram).copy_from_slice(black_box(&slot));
+    });
+}
+
+/// And what the kernel asks for such a packet: written to a loopback socket, and read.
+#[divan::bench]
+fn data_packet_by_the_kernel(bencher: Bencher) {
+    let (a, b) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    a.connect(b.local_addr().unwrap()).unwrap();
+    let payload = [128u8; 1200];
+    let mut datagram = payload;
+    bencher.counter(BytesCount::new(payload.len())).bench_local(|| {
+        a.send(&payload).unwrap();
+        b.recv(&mut datagram).unwrap()
+    });
+}
+
+/// So many candidates of the peer, in four networks of ours.
+fn remote_candidates(count: u32) -> Vec<Candidate> {
+    let candidate = |number: u32| {
         let (priority, host) = (1_000_000_000 - 7919 * (number % 100), number + 1);
         let text =
             format!("candidate:{number} 1 udp {priority} 192.0.2.{} {} typ host", host % 250, 1000 + number);
-        peer.channel.add_remote_candidate(now, Candidate::parse(&text).unwrap());
+        Candidate::parse(&text).unwrap()
+    };
+    (0..count).map(candidate).collect()
+}
+
+/// A transport with four networks, which knows the peer's parameters.
+fn with_four_networks(now: Instant) -> Peer {
+    let mut peer = Peer::new(1, 4, IceRole::Controlling);
+    peer.gather(now, &parameters(1));
+    peer.channel.set_remote_ice_parameters(now, parameters(2));
+    peer
+}
+
+/// A transport with so many pairs, of falling and of equal priority.
+fn with_pairs(count: u32) -> (Peer, Instant) {
+    let now = origin();
+    let mut peer = with_four_networks(now);
+    for candidate in remote_candidates(count / 4) {
+        peer.channel.add_remote_candidate(now, candidate);
     }
     peer.drop_transmits();
-    assert_eq!(peer.channel.connections().count(), count as usize);
+    assert_eq!(peer.channel.connections().count(), count as usize / 4 * 4);
     (peer, now)
+}
+
+fn shuffle<T>(items: &mut [T]) {
+    let mut random = Random::from_seed(7);
+    for index in (1..items.len()).rev() {
+        items.swap(index, random.below(index as u64 + 1) as usize);
+    }
 }
 
 /// The controller's part alone, from an order that is not the right one.
 #[divan::bench(args = [10, 100, 1000])]
 fn pairs_sorted(bencher: Bencher, count: u32) {
-    let (peer, now) = with_pairs(count / 4 * 4);
+    let (peer, now) = with_pairs(count);
     let view = peer.channel.ice_controller_view(now);
     let mut ids: Vec<ConnectionId> = view.connections.keys().copied().collect();
-    let mut random = Random::from_seed(7);
-    for index in (1..ids.len()).rev() {
-        ids.swap(index, random.below(index as u64 + 1) as usize);
-    }
+    shuffle(&mut ids);
     let controller = || {
         let mut controller = BasicIceController::new(IceConfig::default());
         ids.iter().for_each(|id| controller.add_connection(*id));
@@ -253,12 +310,44 @@ fn pairs_sorted(bencher: Bencher, count: u32) {
     });
 }
 
+/// As many numbers, in an order as bad.
+#[divan::bench(args = [10, 100, 1000])]
+fn pairs_sorted_floor(bencher: Bencher, count: u64) {
+    let mut keys: Vec<u64> = (0..count / 4 * 4).collect();
+    shuffle(&mut keys);
+    bencher.with_inputs(|| keys.clone()).bench_local_refs(|keys| black_box(keys).sort());
+}
+
 /// Which of so many pairs is checked next.
 #[divan::bench(args = [10, 100, 1000])]
 fn next_check_chosen(bencher: Bencher, count: u32) {
-    let (peer, now) = with_pairs(count / 4 * 4);
+    let (peer, now) = with_pairs(count);
     let view = peer.channel.ice_controller_view(now);
     let mut controller = BasicIceController::new(IceConfig::default());
     view.connections.keys().for_each(|id| controller.add_connection(*id));
     bencher.bench_local(|| black_box(controller.select_connection_to_ping(&view, None)));
+}
+
+/// The peer's candidates come one after the other, until there are so many pairs: all of it together.
+#[divan::bench(args = [10, 100, 1000])]
+fn pairs_made(bencher: Bencher, count: u32) {
+    let now = origin();
+    let input = || (with_four_networks(now), remote_candidates(count / 4));
+    bencher.with_inputs(input).bench_local_values(|(mut peer, candidates)| {
+        for candidate in candidates {
+            peer.channel.add_remote_candidate(now, candidate);
+        }
+        peer
+    });
+}
+
+/// One turn of the rhythm of checks, with so many pairs of which none was answered.
+#[divan::bench(args = [10, 100, 1000])]
+fn rhythm(bencher: Bencher, count: u32) {
+    let (mut peer, mut now) = with_pairs(count);
+    bencher.bench_local(|| {
+        now = peer.channel.next_timeout().unwrap_or(now);
+        peer.channel.handle_timeout(now);
+        peer.drop_transmits();
+    });
 }

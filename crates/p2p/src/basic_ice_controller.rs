@@ -44,8 +44,16 @@ impl BasicIceController {
         self.selected.and_then(|id| view.get(id))
     }
 
-    fn sorted<'a>(&'a self, view: &'a IceControllerView<'_>) -> impl Iterator<Item = &'a Connection> {
+    /// All connections, best first as of the last sorting.
+    fn sorted<'a>(&self, view: &IceControllerView<'a>) -> impl Iterator<Item = &'a Connection> {
         self.connections.iter().filter_map(|id| view.get(*id))
+    }
+
+    /// The same for who looks more than once: a look-up costs more than what is looked at.
+    fn collect_sorted<'a>(&self, view: &IceControllerView<'a>) -> Vec<&'a Connection> {
+        let mut sorted = Vec::with_capacity(self.connections.len());
+        sorted.extend(self.sorted(view));
+        sorted
     }
 
     /// Whether there is no good pair: none selected, or that is weak.
@@ -114,8 +122,12 @@ impl BasicIceController {
     }
 
     /// The best connection of each network of ours and of the peer's, the selected one on its own networks.
-    fn best_by_network<'a>(&self, view: &IceControllerView<'a>) -> Vec<&'a Connection> {
-        best_by_network(self.selected.iter().chain(&self.connections).filter_map(|id| view.get(*id)))
+    fn best_by_network<'a>(
+        &self,
+        view: &IceControllerView<'a>,
+        sorted: &[&'a Connection],
+    ) -> Vec<&'a Connection> {
+        best_by_network(self.selected(view).into_iter().chain(sorted.iter().copied()))
     }
 
     /// Whether a connection is given up in favour of another one of a network that they share (S05).
@@ -136,7 +148,11 @@ impl BasicIceController {
             && self.compare_candidates(view.role, best, connection) != Ordering::Less
     }
 
-    fn find_next_pingable(&mut self, view: &IceControllerView<'_>) -> Option<ConnectionId> {
+    fn find_next_pingable(
+        &mut self,
+        view: &IceControllerView<'_>,
+        sorted: &[&Connection],
+    ) -> Option<ConnectionId> {
         // The selected pair first: consent must not lapse.
         if let Some(selected) = self.selected(view)
             && selected.connected()
@@ -149,7 +165,7 @@ impl BasicIceController {
         // one checked longest ago.
         if self.weak(view) {
             let oldest = self
-                .best_by_network(view)
+                .best_by_network(view, sorted)
                 .into_iter()
                 .filter(|connection| connection.writable() && connection.connected())
                 .filter(|connection| self.writable_past_ping_interval(view, connection))
@@ -158,44 +174,45 @@ impl BasicIceController {
                 return Some(connection.id());
             }
         }
-        if let Some(connection) = self.oldest_needing_triggered_check(view) {
+        if let Some(connection) = self.oldest_needing_triggered_check(view, sorted) {
             return Some(connection);
         }
-        self.most_pingable(view)
+        self.most_pingable(view, sorted)
     }
 
     /// Received a check but sent none since, and not writable: the longest waiting (C26).
-    fn oldest_needing_triggered_check(&self, view: &IceControllerView<'_>) -> Option<ConnectionId> {
-        self.sorted(view)
-            .filter(|connection| {
-                !connection.writable()
-                    && connection.last_ping_received() > connection.last_ping_sent()
-                    && self.pingable(view, connection)
-            })
-            .min_by_key(|connection| connection.last_ping_received())
-            .map(Connection::id)
+    fn oldest_needing_triggered_check(
+        &self,
+        view: &IceControllerView<'_>,
+        sorted: &[&Connection],
+    ) -> Option<ConnectionId> {
+        let waiting = sorted.iter().filter(|connection| {
+            !connection.writable()
+                && connection.last_ping_received() > connection.last_ping_sent()
+                && self.pingable(view, connection)
+        });
+        waiting.min_by_key(|connection| connection.last_ping_received()).map(|connection| connection.id())
     }
 
     /// Connections that were not checked yet go first; once all were, all count as unchecked again. Among
     /// them the likeliest to work, then the one checked longest ago, then the best.
-    fn most_pingable(&mut self, view: &IceControllerView<'_>) -> Option<ConnectionId> {
-        let can = |set: &BTreeSet<ConnectionId>| {
-            set.iter().filter_map(|id| view.get(*id)).any(|connection| self.pingable(view, connection))
-        };
-        if !can(&self.unpinged) {
-            self.unpinged.append(&mut self.pinged);
-        }
-        let mut best: Option<&Connection> = None;
-        for connection in self.sorted(view) {
-            if !self.unpinged.contains(&connection.id()) || !self.pingable(view, connection) {
-                continue;
-            }
+    fn most_pingable(
+        &mut self,
+        view: &IceControllerView<'_>,
+        sorted: &[&Connection],
+    ) -> Option<ConnectionId> {
+        let (mut unchecked, mut checked): (Option<&Connection>, Option<&Connection>) = (None, None);
+        for connection in sorted.iter().filter(|connection| self.pingable(view, connection)) {
+            let best = if self.unpinged.contains(&connection.id()) { &mut unchecked } else { &mut checked };
             // `sorted` is best first, so an equal one never replaces.
             if best.is_none_or(|best| self.more_pingable(connection, best) == Ordering::Greater) {
-                best = Some(connection);
+                *best = Some(connection);
             }
         }
-        best.map(Connection::id)
+        if unchecked.is_none() {
+            self.unpinged.append(&mut self.pinged);
+        }
+        unchecked.or(checked).map(Connection::id)
     }
 
     fn more_pingable(&self, a: &Connection, b: &Connection) -> Ordering {
@@ -335,7 +352,8 @@ impl IceController for BasicIceController {
         view: &IceControllerView<'_>,
         last_ping_sent: Option<Instant>,
     ) -> PingResult {
-        let need_more = self.sorted(view).any(|connection| {
+        let sorted = self.collect_sorted(view);
+        let need_more = sorted.iter().any(|connection| {
             connection.active() && connection.num_pings_sent() < MIN_PINGS_AT_WEAK_PING_INTERVAL
         });
         let interval = if self.weak(view) || need_more {
@@ -344,7 +362,7 @@ impl IceController for BasicIceController {
             self.config.ice_check_interval_strong_connectivity
         };
         let due = last_ping_sent.is_none_or(|sent| view.now >= sent + interval);
-        let connection = if due { self.find_next_pingable(view) } else { None };
+        let connection = if due { self.find_next_pingable(view, &sorted) } else { None };
         PingResult { connection, recheck_delay: interval.min(self.config.check_receiving_interval()) }
     }
 
@@ -414,16 +432,14 @@ impl IceController for BasicIceController {
         view: &IceControllerView<'_>,
         reason: IceSwitchReason,
     ) -> SwitchResult {
-        let mut connections = std::mem::take(&mut self.connections);
+        let mut connections = self.collect_sorted(view);
         // Stable: equals keep their order.
-        connections.sort_by(|a, b| match (view.get(*a), view.get(*b)) {
-            (Some(a), Some(b)) => {
-                let (order, _) = self.compare(view.role, a, b, None);
-                order.reverse().then_with(|| a.rtt().cmp(&b.rtt()))
-            }
-            _ => Ordering::Equal,
+        connections.sort_by(|a, b| {
+            let (order, _) = self.compare(view.role, a, b, None);
+            order.reverse().then_with(|| a.rtt().cmp(&b.rtt()))
         });
-        self.connections = connections;
+        self.connections.clear();
+        self.connections.extend(connections.iter().map(|connection| connection.id()));
         match self.connections.first() {
             Some(top) => self.should_switch_connection(view, reason, *top),
             None => SwitchResult::default(),
@@ -431,8 +447,10 @@ impl IceController for BasicIceController {
     }
 
     fn prune_connections(&self, view: &IceControllerView<'_>) -> Vec<ConnectionId> {
-        let best = self.best_by_network(view);
-        self.sorted(view)
+        let sorted = self.collect_sorted(view);
+        let best = self.best_by_network(view, &sorted);
+        sorted
+            .iter()
             .filter(|connection| {
                 let connection = *connection;
                 if connection.any_network {
@@ -448,7 +466,7 @@ impl IceController for BasicIceController {
                 ours.is_some_and(|best| self.prunes(view, best, connection))
                     && theirs.is_none_or(|best| self.prunes(view, best, connection))
             })
-            .map(Connection::id)
+            .map(|connection| connection.id())
             .collect()
     }
 }
