@@ -161,7 +161,7 @@ fn browsers(context: &Context) -> Result<(), String> {
     let mut command = context.command("node");
     // One test at a time: two browsers at once would slow each other's pictures on a small machine.
     command.args(["--test", "--test-reporter=spec", "--test-concurrency=1"]);
-    command.args(["echo.test.js", "page.test.js", "call.test.js", "examples.test.js"]);
+    command.args(["echo.test.js", "udp_mux.test.js", "page.test.js", "call.test.js", "examples.test.js"]);
     command.current_dir(context.root.join("tests/browser")).env("PEERSTACK_ECHO", context.echo());
     command.env("PEERSTACK_EXAMPLES", context.target("debug/examples"));
     context.run(&mut command)

@@ -31,7 +31,7 @@ export async function openPage(browser, address, console) {
 }
 
 /** The peer in the page: each method runs there. */
-function peerOf(page, server) {
+export function peerOf(page, server) {
   const call = (method, ...args) =>
     page.evaluate((method, args) => window.peer[method](...args), method, args);
   return {
@@ -59,7 +59,8 @@ function peerOf(page, server) {
   };
 }
 
-async function report({ page, server, console }) {
+/** What all of them said. */
+export async function report({ page, server, console }) {
   const seen = await page?.evaluate(() => window.peer?.report()).catch((error) => ({ error: String(error) }));
   const parts = ['', '---- the browser\'s console', ...console];
   if (seen?.history) {
