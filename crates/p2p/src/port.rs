@@ -89,6 +89,8 @@ pub(crate) struct PortBase {
     pub(crate) ready: bool,
     /// The address that a NAT shows in place of ours, and what becomes of the host candidate.
     pub(crate) external: Option<(NatOneToOneMode, IpAddr)>,
+    /// Whether host candidates are told by name (draft-ietf-mmusic-mdns-ice-candidates).
+    pub(crate) names_hosts: bool,
 }
 
 impl std::fmt::Debug for PortBase {
@@ -206,6 +208,18 @@ impl PortBase {
 
     pub(crate) fn has_candidate(&self, address: SocketAddr) -> bool {
         self.candidates.iter().any(|candidate| candidate.address.ip() == Some(address))
+    }
+
+    /// Whether a candidate tells this address. A host candidate that stands behind a name does not, unless the address
+    /// was configured to be shown.
+    pub(crate) fn tells_address(&self, address: SocketAddr) -> bool {
+        let configured = matches!(self.external, Some((NatOneToOneMode::Host, _)));
+        let named = |candidate: &Candidate| {
+            self.names_hosts && !configured && candidate.candidate_type == CandidateType::Host
+        };
+        let mut of_address =
+            self.candidates.iter().filter(|candidate| candidate.address.ip() == Some(address));
+        of_address.any(|candidate| !named(candidate))
     }
 
     /// The candidate that a connection to a peer of this family is made from.

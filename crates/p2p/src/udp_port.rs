@@ -217,9 +217,10 @@ impl UdpPort {
             .filter(|at| self.keepalive_until.is_none_or(|until| *at <= until));
         let usable =
             mapped.is_ipv4() == self.local.is_ipv4() && mapped.port() != 0 && !mapped.ip().is_unspecified();
-        // The same address as the host's means there is no NAT (G19); one seen by another server already
-        // adds nothing (G30), nor do keep-alives (G29).
-        if first && usable && !self.stopped && !self.base.has_candidate(mapped) {
+        // The same address as the host's means there is no NAT (G19), but behind a name the peer does not see that it is
+        // the same, and may not be able to look the name up (G24); one seen by another server already adds nothing
+        // (G30), nor do keep-alives (G29).
+        if first && usable && !self.stopped && !self.base.tells_address(mapped) {
             let url = Some(server.shown.clone());
             let related = if self.shown.ip().is_unspecified() {
                 SocketAddr::new(self.shown.ip(), 0)

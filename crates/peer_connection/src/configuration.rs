@@ -263,7 +263,7 @@ pub struct Settings {
     /// Whether names below `.local` stand for the host's addresses in candidates, descriptions and statistics, as in
     /// browsers: neighbours are told the address by mDNS, others learn none
     /// (draft-ietf-mmusic-mdns-ice-candidates). Off by default. Addresses of [`nat_one_to_one`](Self::nat_one_to_one)
-    /// are shown.
+    /// are shown, and what a STUN server saw, be it the host's own address where there is no NAT.
     pub mdns_host_candidates: bool,
     /// Whether gathering goes on while the connection lives, so that a call follows the host to a network that
     /// comes later, and back, without an ICE restart. Gathering is then never complete (libwebrtc has the same

@@ -230,6 +230,7 @@ impl BasicPortAllocatorSession {
                 let mapping = &allocator.config.nat_one_to_one;
                 Some((mapping.mode(), mapping.external_of(ip)?))
             }),
+            names_hosts: allocator.config.mdns_host_candidates,
         }
     }
 

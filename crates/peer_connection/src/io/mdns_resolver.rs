@@ -2,25 +2,21 @@
 //! candidates (draft-ietf-mmusic-mdns-ice-candidates section 3.2). Answers to libwebrtc's use of
 //! `AsyncDnsResolver` for such names.
 //!
-//! Responses come by multicast, so the query is sent from port 5353 of every IPv4 interface and the group is
-//! joined on each. What comes in is untrusted: only an address record for the very name asked for counts, and
-//! ICE's own checks decide whether anybody listens there.
+//! Responses come by multicast, so the query is sent from port 5353 of every interface, over IPv4 and IPv6, and the
+//! group of either is joined on each. Both are asked for addresses of both families. What comes in is untrusted: only
+//! an address record for the very name asked for counts, and ICE's own checks decide whether anybody listens there.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use if_addrs::IfAddr;
 use peerstack_base::{DnsResolver, ResolveFuture};
 use simple_dns::PacketFlag;
 use simple_dns::rdata::RData;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::UdpSocket;
 
 use super::mdns_message::{self, MAX_MESSAGE};
+use super::mdns_sockets::{MdnsSockets, PORT, interfaces};
 
-pub(super) const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
-pub(super) const PORT: u16 = 5353;
 /// Waits before the query is sent again (RFC 6762 section 5.2 asks for a second and doubling; the first is
 /// shorter because connectivity checks wait for it), and at last before giving up.
 const WAITS: [Duration; 4] = [
@@ -53,11 +49,12 @@ impl MdnsResolver {
 async fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
     let query = query(name)?;
     let interfaces = interfaces();
-    let socket = open(&interfaces)?;
+    let mut sockets = MdnsSockets::open()?;
+    sockets.join(&interfaces);
     let mut buffer = vec![0; MAX_MESSAGE];
     for wait in WAITS {
-        ask(&socket, &interfaces, &query).await;
-        let answer = tokio::time::timeout(wait, listen(&socket, name, &mut buffer)).await;
+        sockets.multicast(&query, &interfaces, |_| true).await;
+        let answer = tokio::time::timeout(wait, listen(&mut sockets, name, &mut buffer)).await;
         if let Ok(addresses) = answer {
             return addresses;
         }
@@ -65,49 +62,18 @@ async fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
     Err(io::Error::new(io::ErrorKind::TimedOut, format!("nobody answered for {name}")))
 }
 
-async fn listen(socket: &UdpSocket, name: &str, buffer: &mut [u8]) -> io::Result<Vec<IpAddr>> {
+async fn listen(sockets: &mut MdnsSockets, name: &str, buffer: &mut [u8]) -> io::Result<Vec<IpAddr>> {
     loop {
-        let (len, _) = socket.recv_from(buffer).await?;
+        let (len, source) = sockets.receive(buffer).await?;
+        // An answer from another port is none (RFC 6762 section 6).
+        if source.port() != PORT {
+            continue;
+        }
         let addresses = addresses_in(buffer.get(..len).unwrap_or_default(), name);
         if !addresses.is_empty() {
             return Ok(addresses);
         }
     }
-}
-
-async fn ask(socket: &UdpSocket, interfaces: &[Ipv4Addr], query: &[u8]) {
-    let group = SocketAddr::from((GROUP, PORT));
-    for interface in interfaces {
-        // An interface that went away or has no route for multicast is no reason not to ask on the others.
-        if socket2::SockRef::from(socket).set_multicast_if_v4(interface).is_ok() {
-            let _ = socket.send_to(query, group).await;
-        }
-    }
-}
-
-fn interfaces() -> Vec<Ipv4Addr> {
-    let addresses = if_addrs::get_if_addrs().unwrap_or_default();
-    addresses
-        .iter()
-        .filter_map(|interface| match &interface.addr {
-            IfAddr::V4(v4) => Some(v4.ip),
-            IfAddr::V6(_) => None,
-        })
-        .collect()
-}
-
-fn open(interfaces: &[Ipv4Addr]) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
-    #[cfg(unix)]
-    socket.set_reuse_port(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)).into())?;
-    socket.set_multicast_loop_v4(true)?;
-    for interface in interfaces {
-        let _ = socket.join_multicast_v4(&GROUP, interface);
-    }
-    UdpSocket::from_std(socket.into())
 }
 
 fn query(name: &str) -> io::Result<Vec<u8>> {
@@ -128,7 +94,7 @@ pub(crate) fn addresses_in(message: &[u8], name: &str) -> Vec<IpAddr> {
         .filter(|record| record.ttl > 0 && record.name.to_string().eq_ignore_ascii_case(name))
         .filter_map(|record| match &record.rdata {
             RData::A(a) => Some(IpAddr::from(Ipv4Addr::from(a.address))),
-            RData::AAAA(aaaa) => Some(IpAddr::from(std::net::Ipv6Addr::from(aaaa.address))),
+            RData::AAAA(aaaa) => Some(IpAddr::from(Ipv6Addr::from(aaaa.address))),
             _ => None,
         })
         .collect()

@@ -5,21 +5,16 @@
 //! The names are random, so that nobody else can have them: there is no probing, and nothing is said before somebody
 //! asks. A record goes to the group once a second at most, what is asked for sooner after that second.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use if_addrs::{IfAddr, Interface};
 use peerstack_base::MdnsResponder;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
 use super::mdns_message::{MAX_MESSAGE, Reply, announcement, answer};
-use super::mdns_resolver::{GROUP, PORT};
+use super::mdns_sockets::{MdnsSockets, PORT, interfaces, is_on_link};
 
-const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 /// Between two messages to the group with the same record (RFC 6762 section 6).
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Queries that are answered in a second, at once or later.
@@ -97,13 +92,15 @@ fn now() -> Instant {
 }
 
 async fn run(mut commands: mpsc::UnboundedReceiver<Command>) {
-    let mut sockets = Sockets::open();
-    if sockets.v4.is_none() && sockets.v6.is_none() {
-        tracing::warn!(target: "peerstack::network", "our .local names cannot be told: no socket for mDNS");
-        return;
-    }
+    let mut sockets = match MdnsSockets::open() {
+        Ok(sockets) => sockets,
+        Err(error) => {
+            tracing::warn!(target: "peerstack::network", %error, "our .local names cannot be told");
+            return;
+        }
+    };
     let mut names = MdnsNames::default();
-    let (mut buffer_v4, mut buffer_v6) = (vec![0; MAX_MESSAGE], vec![0; MAX_MESSAGE]);
+    let mut buffer = vec![0; MAX_MESSAGE];
     loop {
         let due = names.next_timeout();
         let sleep = async {
@@ -120,57 +117,28 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>) {
                 }
                 Some(Command::Remove(name)) => {
                     if let Some((goodbye, address)) = names.remove(&name) {
-                        sockets.multicast(&goodbye, &[address]).await;
+                        tell_group(&sockets, &goodbye, &[address]).await;
                     }
                 }
                 None => break,
             },
-            received = receive(sockets.v4.as_ref(), &mut buffer_v4) => match received {
-                Ok((len, source)) => {
-                    let query = buffer_v4.get(..len).unwrap_or_default();
-                    sockets.reply(&mut names, query, source).await;
-                }
-                Err(error) => sockets.v4 = failed(sockets.v4.take(), &error),
-            },
-            received = receive(sockets.v6.as_ref(), &mut buffer_v6) => match received {
-                Ok((len, source)) => {
-                    let query = buffer_v6.get(..len).unwrap_or_default();
-                    sockets.reply(&mut names, query, source).await;
-                }
-                Err(error) => sockets.v6 = failed(sockets.v6.take(), &error),
-            },
+            received = sockets.receive(&mut buffer) => {
+                // Said there already.
+                let Ok((len, source)) = received else { return };
+                reply(&sockets, &mut names, buffer.get(..len).unwrap_or_default(), source).await;
+            }
             () = sleep => {
                 if let Some((message, addresses)) = names.handle_timeout(now()) {
-                    sockets.multicast(&message, &addresses).await;
+                    tell_group(&sockets, &message, &addresses).await;
                 }
             }
         }
     }
     for name in names.names.keys().cloned().collect::<Vec<_>>() {
         if let Some((goodbye, address)) = names.remove(&name) {
-            sockets.multicast(&goodbye, &[address]).await;
+            tell_group(&sockets, &goodbye, &[address]).await;
         }
     }
-}
-
-async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-    match socket {
-        Some(socket) => socket.recv_from(buffer).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// What is left of a socket that did not receive: some systems tell an earlier datagram's fate here.
-fn failed(socket: Option<UdpSocket>, error: &io::Error) -> Option<UdpSocket> {
-    if error.kind() == io::ErrorKind::ConnectionReset {
-        return socket;
-    }
-    tracing::warn!(target: "peerstack::network", %error, "mDNS by this family ends");
-    None
-}
-
-fn interfaces() -> Vec<Interface> {
-    if_addrs::get_if_addrs().unwrap_or_default()
 }
 
 /// Names and when they were told. Knows the time only by being told.
@@ -242,122 +210,30 @@ impl MdnsNames {
     }
 }
 
-#[derive(Debug)]
-struct Sockets {
-    v4: Option<UdpSocket>,
-    v6: Option<UdpSocket>,
-}
-
-impl Sockets {
-    fn open() -> Self {
-        let open = |domain, any: IpAddr| {
-            open(domain, any)
-                .inspect_err(|error| {
-                    tracing::debug!(target: "peerstack::network", %any, %error, "no socket for mDNS");
-                })
-                .ok()
-        };
-        let (v4, v6) = (Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
-        Self { v4: open(Domain::IPV4, v4), v6: open(Domain::IPV6, v6) }
+/// Says what is to be said to a query.
+async fn reply(sockets: &MdnsSockets, names: &mut MdnsNames, query: &[u8], source: SocketAddr) {
+    let legacy = source.port() != PORT;
+    let Some(reply) = names.receive(now(), query, legacy) else { return };
+    if !reply.unicast {
+        let addresses: Vec<IpAddr> =
+            reply.names.iter().filter_map(|name| names.names.get(name).copied()).collect();
+        return tell_group(sockets, &reply.message, &addresses).await;
     }
-
-    /// Takes part in the groups on all interfaces; on those where it does already nothing happens.
-    fn join(&self, interfaces: &[Interface]) {
-        for interface in interfaces {
-            match (&interface.addr, &self.v4, &self.v6) {
-                (IfAddr::V4(v4), Some(socket), _) => {
-                    let _ = SockRef::from(socket).join_multicast_v4(&GROUP, &v4.ip);
-                }
-                (IfAddr::V6(_), _, Some(socket)) => {
-                    let index = interface.index.unwrap_or_default();
-                    let _ = SockRef::from(socket).join_multicast_v6(&GROUP_V6, index);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    async fn reply(&self, names: &mut MdnsNames, query: &[u8], source: SocketAddr) {
-        let legacy = source.port() != PORT;
-        let Some(reply) = names.receive(now(), query, legacy) else { return };
-        if !reply.unicast {
-            let addresses: Vec<IpAddr> =
-                reply.names.iter().filter_map(|name| names.names.get(name).copied()).collect();
-            return self.multicast(&reply.message, &addresses).await;
-        }
-        // A forged source would have us send to strangers (RFC 6762 section 11).
-        if !is_on_link(source.ip(), &interfaces()) {
-            return;
-        }
-        let socket = if source.is_ipv4() { &self.v4 } else { &self.v6 };
-        if let Some(socket) = socket {
-            let _ = socket.send_to(&reply.message, source).await;
-        }
-    }
-
-    /// To the groups, on the interfaces that have one of these addresses: others are not told of them.
-    async fn multicast(&self, message: &[u8], addresses: &[IpAddr]) {
-        let interfaces = interfaces();
-        let has = |name: &str| {
-            interfaces.iter().any(|interface| interface.name == name && addresses.contains(&interface.ip()))
-        };
-        // An interface without a route for multicast is no reason not to tell on the others.
-        let mut done_v6 = Vec::new();
-        for interface in interfaces.iter().filter(|interface| has(&interface.name)) {
-            match (&interface.addr, &self.v4, &self.v6) {
-                (IfAddr::V4(v4), Some(socket), _)
-                    if SockRef::from(socket).set_multicast_if_v4(&v4.ip).is_ok() =>
-                {
-                    let _ = socket.send_to(message, (GROUP, PORT)).await;
-                }
-                (IfAddr::V6(_), _, Some(socket)) => {
-                    let index = interface.index.unwrap_or_default();
-                    let group = SocketAddrV6::new(GROUP_V6, PORT, 0, index);
-                    if !done_v6.contains(&index) && SockRef::from(socket).set_multicast_if_v6(index).is_ok() {
-                        done_v6.push(index);
-                        let _ = socket.send_to(message, SocketAddr::from(group)).await;
-                    }
-                }
-                _ => {}
-            }
-        }
+    // A forged source would have us send to strangers (RFC 6762 section 11).
+    if is_on_link(source.ip(), &interfaces()) {
+        sockets.send_to(&reply.message, source).await;
     }
 }
 
-fn open(domain: Domain, any: IpAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
-    #[cfg(unix)]
-    socket.set_reuse_port(true)?;
-    if domain == Domain::IPV6 {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&SocketAddr::new(any, PORT).into())?;
-    // RFC 6762 section 11.
-    if domain == Domain::IPV6 {
-        socket.set_multicast_loop_v6(true)?;
-        socket.set_multicast_hops_v6(255)?;
-    } else {
-        socket.set_multicast_loop_v4(true)?;
-        socket.set_multicast_ttl_v4(255)?;
-    }
-    UdpSocket::from_std(socket.into())
-}
-
-/// Whether an address is a neighbour's: of a network of one of our interfaces, or of this host.
-fn is_on_link(ip: IpAddr, interfaces: &[Interface]) -> bool {
-    interfaces.iter().any(|interface| match (&interface.addr, ip) {
-        (IfAddr::V4(own), IpAddr::V4(ip)) => {
-            let mask = own.netmask.to_bits();
-            own.ip.to_bits() & mask == ip.to_bits() & mask
-        }
-        (IfAddr::V6(own), IpAddr::V6(ip)) => {
-            let mask = own.netmask.to_bits();
-            ip.is_unicast_link_local() || own.ip.to_bits() & mask == ip.to_bits() & mask
-        }
-        _ => false,
-    })
+/// To the groups, on the interfaces that have one of these addresses: others are not told of them.
+async fn tell_group(sockets: &MdnsSockets, message: &[u8], addresses: &[IpAddr]) {
+    let interfaces = interfaces();
+    let names: BTreeSet<&str> = interfaces
+        .iter()
+        .filter(|interface| addresses.contains(&interface.ip()))
+        .map(|interface| interface.name.as_str())
+        .collect();
+    sockets.multicast(message, &interfaces, |interface| names.contains(interface.name.as_str())).await;
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod basic_packet_socket_factory;
 mod mdns_message;
 mod mdns_resolver;
 mod mdns_responder;
+mod mdns_sockets;
 mod network_monitor;
 mod stream_sockets;
 mod system_dns_resolver;

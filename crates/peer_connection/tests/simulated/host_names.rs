@@ -9,10 +9,11 @@ use peerstack_peer_connection::{
 use crate::harness::{dependencies, joined, ms, negotiate, pass, two_hosts};
 
 /// G24: with the setting two hosts connect by names that are made known while the connections live, and neither
-/// candidates nor descriptions nor statistics show an address, of neither side; without it they do.
+/// candidates nor descriptions nor statistics show an address, of neither side, unless a STUN server was asked for it;
+/// without it they do.
 #[tokio::test(start_paused = true)]
 async fn host_addresses_are_told_to_neighbours_alone() {
-    for hide in [true, false] {
+    for (hide, ask) in [(true, false), (true, true), (false, true)] {
         let (lab, a, b) = two_hosts(61, ms(10));
         let stun = lab.host_at("stun", &lab.internet(), ip("198.51.100.9"));
         StunServer::new(&stun, addr("198.51.100.9:3478"));
@@ -23,7 +24,7 @@ async fn host_addresses_are_told_to_neighbours_alone() {
             let mut settings = Settings::default();
             settings.mdns_host_candidates = hide;
             let factory = PeerConnectionFactory::with_dependencies(dependencies).unwrap();
-            let servers = vec![IceServer::new("stun:198.51.100.9")];
+            let servers = if ask { vec![IceServer::new("stun:198.51.100.9")] } else { Vec::new() };
             let configuration = Configuration::new().with_ice_servers(servers).with_settings(settings);
             (factory.create_peer_connection(configuration).unwrap(), factory)
         };
@@ -51,16 +52,25 @@ async fn host_addresses_are_told_to_neighbours_alone() {
         let local = &stats.local_candidates;
         assert!(!local.is_empty());
         let shown = format!("{told:?} {description} {local:?}");
-        assert_eq!(shown.contains("192.0.2.1"), !hide, "{shown}");
+        assert_eq!(shown.contains("192.0.2.1"), ask, "{shown}");
+        let reflexive = told.iter().filter(|candidate| candidate.contains("192.0.2.1 "));
+        assert_eq!(
+            reflexive.filter(|candidate| candidate.contains(" typ srflx")).count(),
+            usize::from(hide && ask)
+        );
         let pair = a.pc.selected_candidate_pair().await.unwrap().unwrap();
         assert_eq!(format!("{:?}", pair.local).contains("192.0.2.1"), !hide);
         // Nor is shown what the peer's name stands for (webrtc-stats section 8.21): what was signalled is.
+        let signalled = !hide || ask;
         let remote = format!("{:?} {:?} {:?}", stats.remote_candidates, pair.remote, stats.transports);
-        assert_eq!(remote.contains("192.0.2.2"), !hide, "{remote}");
+        assert!(signalled || !remote.contains("192.0.2.2"), "{remote}");
+        assert!(hide || remote.contains("192.0.2.2"), "{remote}");
         let addresses = stats.remote_candidates.iter().filter_map(|candidate| candidate.address.as_deref());
         let addresses: Vec<&str> = addresses.collect();
         assert!(!addresses.is_empty());
-        assert!(addresses.iter().all(|address| address.ends_with(".local") == hide), "{addresses:?}");
+        let names = addresses.iter().filter(|address| address.ends_with(".local")).count();
+        assert!(signalled || names == addresses.len(), "{addresses:?}");
+        assert!(hide || names == 0, "{addresses:?}");
         assert!(local.iter().any(|candidate| candidate.address.as_ref() == Some(&name)));
 
         let known = || lab.dns_resolver().resolve(&name);

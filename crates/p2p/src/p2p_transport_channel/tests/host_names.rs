@@ -158,6 +158,52 @@ fn other_candidates_do_not_give_the_address_away() {
     assert_eq!(names.len(), 1);
 }
 
+/// G19, G24: a host without a NAT tells what a STUN server sees of it, once, although that is its own address: behind
+/// the name nobody knows. So a peer connects that cannot look names up. Without names it would add nothing.
+#[test]
+fn a_public_host_behind_a_name_tells_its_reflexive_address() {
+    for hide in [true, false] {
+        let lab = Lab::new(59, origin());
+        for server in ["198.51.100.9", "198.51.100.10"] {
+            let host = lab.host_at(server, &lab.internet(), ip(server));
+            StunServer::new(&host, addr(&format!("{server}:3478")));
+        }
+        let host = |name, address| lab.host_at(name, &lab.internet(), ip(address));
+        let a = Peer::new(host("a", "192.0.2.1"), "a", 1, |config| {
+            config.port_allocator.mdns_host_candidates = hide;
+            let url = |server: &str| format!("stun:{server}").parse().unwrap();
+            config.port_allocator.ice_servers = vec![IceServer {
+                urls: vec![url("198.51.100.9"), url("198.51.100.10")],
+                username: String::new(),
+                password: String::new(),
+            }];
+        });
+        let b = Peer::new(host("b", "192.0.2.2"), "b", 2, |_| {});
+        let mut pair = Pair::new(lab, a, b);
+        pair.start();
+        assert!(pair.run_until(ms(3_000), Pair::both_connected));
+        let candidates = told(&pair.a);
+        if !hide {
+            assert!(matches!(&candidates[..], [host] if host.candidate_type == CandidateType::Host));
+            continue;
+        }
+        let [host, reflexive] = &candidates[..] else { panic!("{candidates:?}") };
+        assert_uuid_name(name_of(host));
+        let ip_of = |candidate: &Candidate| candidate.address.ip().map(|address| address.ip());
+        assert_eq!(reflexive.candidate_type, CandidateType::Srflx);
+        assert_eq!(
+            (ip_of(reflexive), host.address.port()),
+            (Some(ip("192.0.2.1")), reflexive.address.port())
+        );
+        assert_eq!(reflexive.related_address, Some(addr("0.0.0.0:0")));
+        // `b` knows no names.
+        let remote = pair.b.channel.selected_candidate_pair().unwrap().remote;
+        assert_eq!(ip_of(&remote), Some(ip("192.0.2.1")));
+        assert_eq!(remote.candidate_type, CandidateType::Srflx);
+        assert_eq!(pair.a.channel.selected_candidate_pair().unwrap().local, *host);
+    }
+}
+
 /// G24: a name goes with its address and comes back with it; a restart and another network change no name.
 #[test]
 fn names_follow_the_networks() {

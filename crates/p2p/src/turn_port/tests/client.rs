@@ -63,6 +63,7 @@ impl Bench {
             state: PortState::InProgress,
             ready: false,
             external: None,
+            names_hosts: false,
         };
         let server = RelayServer {
             url: "turn:198.51.100.7".parse().unwrap(),
