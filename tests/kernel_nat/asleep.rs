@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use peerstack::{PeerConnectionEvent, PeerConnectionState};
 
-use crate::call::{Call, LIMIT, Options, echo_back};
+use crate::call::{Call, LIMIT, Options};
 use crate::lab::Lab;
 use crate::lab::Nat::Cone;
 use crate::lab::PUBLIC;
@@ -28,7 +28,7 @@ async fn sleep(name: &str, offerer: bool, asleep: Duration, restart: bool, limit
     let remote = tokio::time::timeout(LIMIT, call.opened()).await.expect("the channel opens");
     tokio::time::timeout(LIMIT, call.settled()).await.expect("the pair is stable");
     let sleeper = usize::from(!offerer);
-    let (channel, echo) = (call.channel.clone(), tokio::spawn(echo_back(remote)));
+    let (channel, echo) = (call.channel.clone(), tokio::spawn(support::echo_back(remote)));
     let (awake, woken) = (1 - sleeper, tokio::sync::Notify::new());
     let mut said = Said::new();
     // What was told before.

@@ -8,7 +8,7 @@ use peerstack::IceConnectionState::{Closed, Failed};
 use peerstack::{PeerConnectionEvent, Settings};
 
 use crate::call::Turn::{self, Tcp, Tls, Udp};
-use crate::call::{Call, LIMIT, Options, echo_back, pair_of};
+use crate::call::{Call, LIMIT, Options, pair_of};
 use crate::lab::Nat::{Cone, NoUdp, Symmetric};
 use crate::lab::{Lab, Nat, PUBLIC};
 use crate::moving::{Talk, ping_pong};
@@ -42,7 +42,7 @@ async fn restart(name: &str, nats: [Nat; 2], turn: Turn, relay_only: bool, pair:
     assert!(pair_of(&call.pcs).await.contains(pair), "{name} is relayed: {}", pair_of(&call.pcs).await);
     let before = [call.address_of(0).await.1, call.address_of(1).await.1];
     let (channel, over) = (call.channel.clone(), tokio::sync::Notify::new());
-    let (echo, talk) = (tokio::spawn(echo_back(remote)), call.talk());
+    let (echo, talk) = (tokio::spawn(support::echo_back(remote)), call.talk());
     let _talking = Talk(tokio::spawn(talk));
 
     let going = async {
