@@ -211,6 +211,19 @@ impl PeerConnection {
         self.chain(|reply| Operation::AddIceCandidate { candidate, reply }).await
     }
 
+    /// Takes candidates of the peer back, as its
+    /// [`IceCandidatesRemoved`](crate::PeerConnectionEvent::IceCandidatesRemoved) told them: the remote descriptions have
+    /// them no more, and no pairs are made of them. Pairs that are there live until they fail, since the peer may still
+    /// answer; what is not known has no effect. W3C has no such method; libwebrtc's native API does
+    /// (`PeerConnectionInterface::RemoveIceCandidates`).
+    ///
+    /// # Errors
+    /// Those of [`add_ice_candidate`](Self::add_ice_candidate), and `TypeError` for an empty candidate; then none is
+    /// taken back.
+    pub async fn remove_ice_candidates(&self, candidates: Vec<IceCandidateInit>) -> Result<(), RtcError> {
+        self.chain(|reply| Operation::RemoveIceCandidates { candidates, reply }).await
+    }
+
     /// Makes the next offer carry new ICE credentials, unless the peer's is first to restart ICE. Before the first
     /// description there is nothing to restart.
     pub fn restart_ice(&self) {

@@ -75,6 +75,12 @@ pub enum PeerConnectionEvent {
     /// A local candidate to signal to the peer; an empty one is the end of candidates of a transport, in the generation
     /// that the user fragment names.
     IceCandidate(IceCandidateInit),
+    /// Local candidates that were told are there no more, since their network went while gathering goes on
+    /// ([`Settings::continual_gathering`](crate::Settings::continual_gathering)). To be signalled, to peers that take it
+    /// ([`remove_ice_candidates`](crate::PeerConnection::remove_ice_candidates)); one that is not told tries them in vain.
+    /// All are of one media section. W3C has no such event; libwebrtc's native API does
+    /// (`PeerConnectionObserver::OnIceCandidatesRemoved`).
+    IceCandidatesRemoved(Vec<IceCandidateInit>),
     /// A server or address gave no candidate; gathering goes on.
     IceCandidateError(IceCandidateErrorEvent),
     /// The signalling state changed.

@@ -36,6 +36,7 @@ pub(crate) enum Operation {
     SetLocalDescription { description: Option<SessionDescription>, reply: Reply<()> },
     SetRemoteDescription { description: SessionDescription, reply: Reply<()> },
     AddIceCandidate { candidate: IceCandidateInit, reply: Reply<()> },
+    RemoveIceCandidates { candidates: Vec<IceCandidateInit>, reply: Reply<()> },
 }
 
 /// What handles ask of the task.
@@ -65,7 +66,10 @@ pub(crate) enum NetworkEvent {
     /// All candidates of this section, in its generation, are gathered.
     EndOfCandidates(String),
     /// Local candidates are gone.
-    CandidatesRemoved(Vec<Candidate>),
+    CandidatesRemoved {
+        mid: String,
+        candidates: Vec<Candidate>,
+    },
     IceTransport {
         transport: TransportId,
         component: IceComponent,
@@ -178,6 +182,9 @@ impl SignalingTask {
             Operation::AddIceCandidate { candidate, reply } => {
                 let _ = reply.send(self.handler.add_ice_candidate(&candidate));
             }
+            Operation::RemoveIceCandidates { candidates, reply } => {
+                let _ = reply.send(self.handler.remove_ice_candidates(&candidates));
+            }
         }
     }
 
@@ -219,9 +226,12 @@ impl SignalingTask {
                     error_text: error.error_text,
                 }));
             }
-            NetworkEvent::CandidatesRemoved(candidates) => {
-                sdp_offer_answer::remove_local_candidates(state, &candidates);
+            NetworkEvent::CandidatesRemoved { mid, candidates } => {
+                let told = sdp_offer_answer::remove_local_candidates(state, &mid, &candidates);
                 state.views.remove_local_candidates(&candidates);
+                if !told.is_empty() {
+                    state.events.emit(PeerConnectionEvent::IceCandidatesRemoved(told));
+                }
             }
             // webrtc-pc section 4.4.1.2: the end of candidates is told before the state.
             NetworkEvent::EndOfCandidates(mid) => {
@@ -262,7 +272,8 @@ fn refuse(operation: Operation) {
         }
         Operation::SetLocalDescription { reply, .. }
         | Operation::SetRemoteDescription { reply, .. }
-        | Operation::AddIceCandidate { reply, .. } => {
+        | Operation::AddIceCandidate { reply, .. }
+        | Operation::RemoveIceCandidates { reply, .. } => {
             let _ = reply.send(Err(RtcError::closed()));
         }
     }

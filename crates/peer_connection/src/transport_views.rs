@@ -101,6 +101,15 @@ impl TransportViews {
         }
     }
 
+    /// The peer took a candidate back.
+    pub(crate) fn remove_remote_candidate(&self, mid: &str, gone: &Candidate) {
+        let component = IceComponent::of_candidate(gone.component);
+        if let Some(object) = component.and_then(|component| self.speaking_for(mid, component)) {
+            let gone = std::slice::from_ref(gone);
+            object.slots().remote_candidates.retain(|candidate| !is_among(gone, candidate));
+        }
+    }
+
     /// A candidate of ours was gathered.
     pub(crate) fn add_local_candidate(&self, id: TransportId, candidate: &Candidate) {
         let component = IceComponent::of_candidate(candidate.component);
@@ -117,11 +126,14 @@ impl TransportViews {
     }
 }
 
-/// Whether a candidate is one of those that are gone.
+/// Whether a candidate is one of those that are gone: what else they say may have changed since, and one that names no
+/// generation is of any.
 pub(crate) fn is_among(gone: &[Candidate], candidate: &Candidate) -> bool {
     gone.iter().any(|gone| {
+        let (one, other) = (&gone.username_fragment, &candidate.username_fragment);
         (&gone.address, gone.protocol, gone.component)
             == (&candidate.address, candidate.protocol, candidate.component)
+            && (one == other || one.is_empty() || other.is_empty())
     })
 }
 

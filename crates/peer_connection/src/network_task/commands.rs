@@ -125,6 +125,10 @@ pub(crate) enum ConnectionCommand {
         mid: String,
         candidate: Box<Candidate>,
     },
+    RemoveRemoteCandidate {
+        mid: String,
+        candidate: Box<Candidate>,
+    },
     EndOfCandidates {
         mid: String,
     },

@@ -164,6 +164,10 @@ impl Connection {
                     tracing::debug!(target: "peerstack::network", %error, mid, "candidate left out");
                 }
             }
+            ConnectionCommand::RemoveRemoteCandidate { mid, candidate } => {
+                // Its section may have gone by now, and the candidate with it.
+                let _ = self.controller.remove_remote_candidates(&mid, &[*candidate]);
+            }
             ConnectionCommand::EndOfCandidates { mid } => {
                 let _ = self.controller.end_of_candidates(now, &mid);
             }
@@ -379,8 +383,8 @@ impl Connection {
                 self.tell(NetworkEvent::Candidates { transport, mid, candidates });
             }
             E::CandidateError { error, .. } => self.tell(NetworkEvent::CandidateError(error)),
-            E::CandidatesRemoved { candidates, .. } => {
-                self.tell(NetworkEvent::CandidatesRemoved(candidates));
+            E::CandidatesRemoved { mid, candidates, .. } => {
+                self.tell(NetworkEvent::CandidatesRemoved { mid, candidates });
             }
             E::EndOfCandidates { mid, .. } => self.tell(NetworkEvent::EndOfCandidates(mid)),
             E::CandidatePairChange { transport, component, change, .. } => {

@@ -44,13 +44,34 @@ pub(crate) fn is_in_force(state: &State, init: &IceCandidateInit) -> bool {
     contents.any(|content| content.transport.ice.as_ref().is_none_or(|ice| ice.ufrag == *ufrag))
 }
 
-/// Takes candidates that are gone out of the local descriptions.
-pub(crate) fn remove_local_candidates(state: &mut State, gone: &[Candidate]) {
+/// Takes candidates that are gone out of the local descriptions; returns what to signal of those that a description
+/// had, as those of this section.
+pub(crate) fn remove_local_candidates(
+    state: &mut State,
+    mid: &str,
+    gone: &[Candidate],
+) -> Vec<IceCandidateInit> {
+    let mut told: Vec<IceCandidateInit> = Vec::new();
     for description in [state.pending_local.as_mut(), state.current_local.as_mut()].into_iter().flatten() {
-        for content in &mut description.parsed.contents {
-            content.transport.candidates.retain(|candidate| !is_among(gone, candidate));
+        for (index, content) in description.parsed.contents.iter_mut().enumerate() {
+            content.transport.candidates.retain(|candidate| {
+                if !is_among(gone, candidate) {
+                    return true;
+                }
+                let init = IceCandidateInit {
+                    candidate: candidate.to_sdp(),
+                    sdp_mid: Some(content.mid.clone()),
+                    sdp_mline_index: u16::try_from(index).ok(),
+                    username_fragment: Some(candidate.username_fragment.clone()),
+                };
+                if content.mid == mid && !told.contains(&init) {
+                    told.push(init);
+                }
+                false
+            });
         }
     }
+    told
 }
 
 /// Marks the end of candidates in the local description once gathering is complete.
@@ -105,6 +126,40 @@ pub(super) fn add_ice_candidate(
     let targets = mids.into_iter().filter(|mid| add_remote_candidate(state, mid, init, candidate.as_ref()));
     let targets = targets.collect();
     Ok((candidate, targets))
+}
+
+/// Takes candidates of the peer out of the remote descriptions. Returns each with the section whose transport is to be
+/// told. Nothing has changed if any is refused.
+pub(super) fn remove_ice_candidates(
+    state: &mut State,
+    inits: &[IceCandidateInit],
+) -> Result<Vec<(String, Candidate)>, RtcError> {
+    let Some(remote) = state.remote() else {
+        return Err(RtcError::invalid_state("there is no remote description to take a candidate out of"));
+    };
+    let mut gone = Vec::new();
+    for init in inits {
+        if init.sdp_mid.is_none() && init.sdp_mline_index.is_none() {
+            let text = "a candidate needs sdp_mid or sdp_mline_index, both are absent";
+            return Err(RtcError::type_error(text));
+        }
+        let mid = section_of(&remote.parsed, init)?;
+        let Some(candidate) = parse_candidate(init)? else {
+            return Err(RtcError::type_error("the end of candidates cannot be taken back"));
+        };
+        if !candidate.username_fragment.is_empty() {
+            check_generation(state, std::slice::from_ref(&mid), &candidate.username_fragment)?;
+        }
+        gone.push((mid, candidate));
+    }
+    for description in [state.pending_remote.as_mut(), state.current_remote.as_mut()].into_iter().flatten() {
+        for (mid, gone) in &gone {
+            let Some((_, content)) = find(&mut description.parsed, mid) else { continue };
+            let gone = std::slice::from_ref(gone);
+            content.transport.candidates.retain(|candidate| !is_among(gone, candidate));
+        }
+    }
+    Ok(gone)
 }
 
 fn section_of(description: &ParsedDescription, init: &IceCandidateInit) -> Result<String, RtcError> {

@@ -312,6 +312,20 @@ impl SdpOfferAnswerHandler {
         }
         Ok(())
     }
+
+    pub(crate) fn remove_ice_candidates(&mut self, inits: &[IceCandidateInit]) -> Result<(), RtcError> {
+        let gone = {
+            let mut state = self.shared.lock();
+            let gone = candidates::remove_ice_candidates(&mut state, inits)?;
+            gone.iter().for_each(|(mid, candidate)| state.views.remove_remote_candidate(mid, candidate));
+            gone
+        };
+        for (mid, candidate) in gone {
+            let candidate = Box::new(candidate);
+            self.shared.network.send(ConnectionCommand::RemoveRemoteCandidate { mid, candidate });
+        }
+        Ok(())
+    }
 }
 
 /// The sections packets flow in, once both descriptions are known.
