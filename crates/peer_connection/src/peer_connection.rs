@@ -72,8 +72,16 @@ impl PeerConnectionEvents {
     }
 
     fn is_in_force(&self, event: &PeerConnectionEvent) -> bool {
-        let PeerConnectionEvent::IceCandidate(candidate) = event else { return true };
-        self.shared.upgrade().is_none_or(|shared| sdp_offer_answer::is_in_force(&shared.lock(), candidate))
+        let candidates = match event {
+            PeerConnectionEvent::IceCandidate(candidate) => std::slice::from_ref(candidate),
+            // All are of one generation.
+            PeerConnectionEvent::IceCandidatesRemoved(candidates) => candidates.get(..1).unwrap_or_default(),
+            _ => return true,
+        };
+        self.shared.upgrade().is_none_or(|shared| {
+            let state = shared.lock();
+            candidates.iter().all(|candidate| sdp_offer_answer::is_in_force(&state, candidate))
+        })
     }
 }
 
