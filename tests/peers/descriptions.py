@@ -1,9 +1,15 @@
-"""Descriptions as a peer without BUNDLE writes them, and the transports that come of them."""
+"""Descriptions as a peer without BUNDLE, or without rtcp-mux, writes them, and the transports that come of them."""
 
 
 def without_bundle(sdp: str) -> str:
     """The description as of a peer that never heard of BUNDLE."""
     return "".join(line for line in sdp.splitlines(keepends=True) if not line.startswith("a=group:BUNDLE"))
+
+
+def without_mux(sdp: str) -> str:
+    """The description as of a peer that never heard of BUNDLE, nor of RTCP by RTP's transport (RFC 5761)."""
+    lines = without_bundle(sdp).splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("a=rtcp-mux"))
 
 
 def transport_states(connection) -> dict[frozenset[int], str]:

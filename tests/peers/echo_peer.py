@@ -4,15 +4,16 @@ import asyncio
 
 from aiohttp import web
 
-from descriptions import transport_states, without_bundle
+from descriptions import transport_states, without_bundle, without_mux
 
 
 class EchoPeer:
-    """`async with EchoPeer(rtc) as peer`: listens at `peer.url`. Without `bundle` it never heard of that."""
+    """`async with EchoPeer(rtc) as peer`: listens at `peer.url`. Without `bundle`, or `mux`, it never heard of that."""
 
-    def __init__(self, rtc, bundle: bool = True) -> None:
+    def __init__(self, rtc, bundle: bool = True, mux: bool = True) -> None:
         self.rtc = rtc
-        self.bundle = bundle
+        self.said = without_bundle if not bundle else str
+        self.said = self.said if mux else without_mux
         self.connections: list = []
         self.problems: list[str] = []
         # As of the last message: the client closes all of them before it ends.
@@ -36,13 +37,11 @@ class EchoPeer:
     async def _offer(self, request: web.Request) -> web.Response:
         offer = await request.json()
         try:
-            sdp = offer["sdp"] if self.bundle else without_bundle(offer["sdp"])
-            answer = await self._answer(self.rtc.RTCSessionDescription(sdp, offer["type"]))
+            answer = await self._answer(self.rtc.RTCSessionDescription(self.said(offer["sdp"]), offer["type"]))
         except Exception as error:
             self.problems.append(repr(error))
             raise
-        sdp = answer.sdp if self.bundle else without_bundle(answer.sdp)
-        return web.json_response({"type": answer.type, "sdp": sdp})
+        return web.json_response({"type": answer.type, "sdp": self.said(answer.sdp)})
 
     async def _answer(self, offer):
         connection = self.rtc.RTCPeerConnection()

@@ -31,8 +31,11 @@ def _command(*args: str) -> dict:
 class EchoServer:
     """`async with EchoServer() as server`: listens at `server.address`, keeps its log."""
 
+    def __init__(self, *options: str) -> None:
+        self.options = options
+
     async def __aenter__(self) -> "EchoServer":
-        command = _command("--port", "0")
+        command = _command("--port", "0", *self.options)
         self.lines: list[str] = []
         self._address = asyncio.get_running_loop().create_future()
         self._process = await asyncio.create_subprocess_exec(*command["args"], **command["kwargs"])
@@ -64,9 +67,9 @@ class EchoServer:
         return "\n".join(self.lines[-200:])
 
 
-async def run_client(url: str) -> tuple[int, str]:
+async def run_client(url: str, *options: str) -> tuple[int, str]:
     """Runs `echo --client URL`; gives its exit code and what it printed."""
-    command = _command("--client", url)
+    command = _command("--client", url, *options)
     process = await asyncio.create_subprocess_exec(*command["args"], **command["kwargs"])
     try:
         output, _ = await asyncio.wait_for(process.communicate(), CLIENT_SECONDS)
