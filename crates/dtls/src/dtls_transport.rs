@@ -1,6 +1,7 @@
 //! DTLS over an ICE transport: handshake, certificate check, application data; SRTP passes by. Answers to
 //! libwebrtc's `p2p/dtls/dtls_transport.h` (RFC 5764, RFC 6347, RFC 8842, RFC 9147); owned by the network task.
 
+mod challenger;
 mod handshake;
 
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use peerstack_base::{
 };
 use peerstack_p2p::{IceTransport, IceTransportEvent};
 
+use self::challenger::Challenger;
 use crate::dtls_engine::{DtlsEngine, DtlsEngineError, DtlsEngineOutput, DtlsSession};
 use crate::fingerprint::usable_fingerprints;
 use crate::pending_data::PendingData;
@@ -38,6 +40,8 @@ pub struct DtlsTransportStats {
     pub dropped: Counter,
     /// How often a broken handshake was begun anew.
     pub restarts: u32,
+    /// How often a ClientHello with another random began a second handshake beside the one a server was in.
+    pub challenges: u32,
 }
 
 #[derive(Debug)]
@@ -56,6 +60,14 @@ pub struct DtlsTransport<I> {
     config: Option<DtlsTransportConfig>,
     remote: Option<RemoteParameters>,
     engine: Option<Box<dyn DtlsEngine>>,
+    /// How many were built.
+    engines: u64,
+    /// The random of the ClientHello that a server's engine answers.
+    hello_random: Option<[u8; 32]>,
+    /// Another handshake, begun by a ClientHello with another random; whoever is done first is the peer.
+    challenger: Option<Challenger>,
+    /// When the last one was begun.
+    challenged: Option<Instant>,
     state: DtlsTransportState,
     told_writable: bool,
     closed: bool,
@@ -98,6 +110,10 @@ impl<I: IceTransport> DtlsTransport<I> {
             config,
             remote: None,
             engine: None,
+            engines: 0,
+            hello_random: None,
+            challenger: None,
+            challenged: None,
             state: DtlsTransportState::New,
             told_writable,
             closed: false,
@@ -128,10 +144,11 @@ impl<I: IceTransport> DtlsTransport<I> {
     /// Ready when the engine has something to say without having been called: the network task then calls
     /// [`process`](DtlsTransportInternal::process). Never ready with the default engine.
     pub fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.engine {
-            Some(engine) => engine.poll_wake(cx),
-            None => Poll::Pending,
-        }
+        // Each is polled, so that each knows whom to wake.
+        let challenger = self.challenger.as_mut().map(|challenger| &mut challenger.engine);
+        let engines = self.engine.iter_mut().chain(challenger);
+        let ready = engines.map(|engine| engine.poll_wake(cx).is_ready());
+        if ready.fold(false, |any, ready| any | ready) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn set_state(&mut self, state: DtlsTransportState) {
@@ -154,6 +171,7 @@ impl<I: IceTransport> DtlsTransport<I> {
     fn pump(&mut self, now: Instant) {
         // What becomes of single datagrams of a handshake is the retransmission's concern. After it, an engine
         // with tasks of its own says here what was given it to be sealed.
+        self.pump_challenger(now);
         let connected = self.state == DtlsTransportState::Connected;
         let options = if connected { PacketOptions::default() } else { HANDSHAKE_OPTIONS };
         let _ = self.pump_with(now, &options);
@@ -219,10 +237,7 @@ impl<I: IceTransport> DtlsTransport<I> {
             }
             // D09: before a key or a byte is used. A second certificate is checked as the first.
             DtlsEngineOutput::PeerCertificate(der) => {
-                let matches = self.remote.as_ref().is_some_and(|remote| {
-                    remote.fingerprints.iter().any(|fingerprint| fingerprint.matches(der))
-                });
-                if !matches {
+                if !self.is_the_peers(der) {
                     return Err(DtlsEngineError::Fingerprint);
                 }
                 self.certificate = Some(der.to_vec());
@@ -250,6 +265,12 @@ impl<I: IceTransport> DtlsTransport<I> {
         Ok(())
     }
 
+    /// Whether a certificate was signalled.
+    fn is_the_peers(&self, der: &[u8]) -> bool {
+        let fingerprints = self.remote.iter().flat_map(|remote| &remote.fingerprints);
+        fingerprints.into_iter().any(|fingerprint| fingerprint.matches(der))
+    }
+
     fn fail(&mut self, error: &DtlsEngineError) {
         self.end_association();
         self.events.emit(DtlsTransportEvent::HandshakeError(error.to_string()));
@@ -270,6 +291,8 @@ impl<I: IceTransport> DtlsTransport<I> {
     /// Forgets the association and what it gave. Data that was read under its keys stays readable.
     fn end_association(&mut self) {
         self.engine = None;
+        self.hello_random = None;
+        self.challenger = None;
         self.certificate = None;
         self.session = None;
         self.keys = None;
@@ -281,6 +304,7 @@ impl<I: IceTransport> DtlsTransport<I> {
         self.early_hellos.clear();
         self.pending.clear();
         self.stats.restarts = 0;
+        self.challenged = None;
         self.end_with(DtlsTransportState::New);
         self.maybe_start(now);
     }
@@ -406,7 +430,7 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        let engine = self.engine.as_ref().and_then(|engine| engine.poll_timeout());
+        let engine = self.timed_engine().and_then(|engine| engine.poll_timeout());
         [self.ice.next_timeout(), engine, self.deadline, self.farewell].into_iter().flatten().min()
     }
 
@@ -415,7 +439,9 @@ impl<I: IceTransport> DtlsTransportInternal for DtlsTransport<I> {
         if self.state == DtlsTransportState::Connecting && self.deadline.is_some_and(|at| at <= now) {
             self.fail(&self.alert.map_or(DtlsEngineError::Timeout, DtlsEngineError::Alert));
         }
-        if let Some(engine) = &mut self.engine
+        self.run_challenger_timers(now);
+        if self.challenger.is_none()
+            && let Some(engine) = &mut self.engine
             && engine.poll_timeout().is_some_and(|at| at <= now)
         {
             if let Err(error) = engine.handle_timeout(now) {

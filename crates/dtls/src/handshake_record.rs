@@ -167,6 +167,18 @@ pub(crate) fn is_client_hello(datagram: &[u8]) -> bool {
         && fragments(record.payload).next().is_some_and(|fragment| fragment.message_type == CLIENT_HELLO)
 }
 
+/// The random of a ClientHello that begins in this datagram. It is the same in all that a client sends of one handshake,
+/// the ClientHello after a HelloVerifyRequest or HelloRetryRequest included (RFC 6347 section 4.2.1, RFC 8446 section
+/// 4.1.2), and another one in the next.
+pub(crate) fn client_hello_random(datagram: &[u8]) -> Option<[u8; 32]> {
+    records(datagram)
+        .filter(|record| record.content_type == HANDSHAKE && record.epoch == 0)
+        .flat_map(|record| fragments(record.payload))
+        .filter(|fragment| fragment.message_type == CLIENT_HELLO && fragment.offset == 0)
+        // client_version(2) random(32)
+        .find_map(|fragment| fragment.body.get(2..34)?.try_into().ok())
+}
+
 /// The cipher suite a plaintext ServerHello in this datagram names. Unauthenticated: for statistics alone.
 pub(crate) fn server_hello_cipher_suite(datagram: &[u8]) -> Option<u16> {
     records(datagram)

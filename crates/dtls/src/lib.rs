@@ -9,6 +9,8 @@ mod dtls_transport;
 mod dtls_transport_config;
 mod dtls_transport_internal;
 mod fingerprint;
+#[cfg(test)]
+mod forged_handshake_tests;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

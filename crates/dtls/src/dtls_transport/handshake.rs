@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use peerstack_p2p::IceTransport;
 
+use super::challenger::Route;
 use super::{DtlsTransport, HANDSHAKE_OPTIONS};
 use crate::dimpl_engine::DimplEngine;
 use crate::dtls_engine::{
@@ -57,7 +58,7 @@ impl<I: IceTransport> DtlsTransport<I> {
         self.pump(now);
     }
 
-    pub(super) fn build_engine(&self, now: Instant) -> Result<Box<dyn DtlsEngine>, DtlsEngineError> {
+    pub(super) fn build_engine(&mut self, now: Instant) -> Result<Box<dyn DtlsEngine>, DtlsEngineError> {
         let (Some(config), Some(remote)) = (&self.config, &self.remote) else {
             return Err(DtlsEngineError::Closed);
         };
@@ -83,10 +84,12 @@ impl<I: IceTransport> DtlsTransport<I> {
             max_version: config.max_version,
             mtu: config.mtu.clamp(MIN_MTU, MAX_HANDSHAKE_DATAGRAM),
             retransmit_after,
-            // Another one for each attempt, or attempts would have the same hello random.
-            seed: config.seed.map(|seed| seed.wrapping_add(u64::from(self.stats.restarts))),
+            // Another one for each engine, or they would have the same hello random.
+            seed: config.seed.map(|seed| seed.wrapping_add(self.engines)),
         };
-        match config.engine {
+        let kind = config.engine;
+        self.engines += 1;
+        match kind {
             DtlsEngineKind::Dimpl => Ok(Box::new(DimplEngine::new(engine_config, now)?)),
             #[cfg(feature = "webrtc-dtls")]
             DtlsEngineKind::WebrtcDtls => {
@@ -142,6 +145,14 @@ impl<I: IceTransport> DtlsTransport<I> {
         if self.state == DtlsTransportState::Connecting && self.deadline.is_none() {
             self.deadline = Some(now + HANDSHAKE_TIMEOUT);
         }
+        let route = self.route(now, datagram);
+        if route != Route::Engine && self.feed_challenger(now, datagram) {
+            // It won: there is nobody else any more.
+            return;
+        }
+        if route == Route::Challenger {
+            return;
+        }
         let Some(engine) = &mut self.engine else { return };
         if let Err(error) = engine.handle_datagram(now, datagram) {
             self.engine_failed(now, error);
@@ -177,6 +188,10 @@ impl<I: IceTransport> DtlsTransport<I> {
     /// The association is over: begun anew if nobody was authenticated, because anybody may have caused that;
     /// given up otherwise, or after too many times.
     pub(super) fn engine_failed(&mut self, now: Instant, error: DtlsEngineError) {
+        if self.promote_challenger() {
+            tracing::debug!(target: "peerstack::dtls", %error, "one of two handshakes broke");
+            return;
+        }
         self.end_association();
         let anew = self.state == DtlsTransportState::Connecting && error.may_be_anybody_s();
         let in_time = self.deadline.is_none_or(|deadline| now < deadline);

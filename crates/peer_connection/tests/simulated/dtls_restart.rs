@@ -95,7 +95,7 @@ async fn the_association_goes_on_over_another_dtls_association() {
     }
 }
 
-/// A peer that took the call over has another association, of which ours knows nothing: the old one's channels end with
+/// K13: a peer that took the call over has another association, of which ours knows nothing: the old one's channels end with
 /// an error, each once, and new ones work, whether the peer of before said goodbye or not, and on whichever SCTP port.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_began_anew_has_another_association() {
