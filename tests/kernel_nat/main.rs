@@ -12,6 +12,7 @@ mod asleep;
 mod call;
 mod echo;
 mod lab;
+mod mdns;
 mod moving;
 mod namespace;
 mod nat_check;

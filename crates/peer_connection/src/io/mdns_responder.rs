@@ -110,6 +110,8 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>) {
             }
         };
         tokio::select! {
+            // What was taken back is not told to who asks afterwards.
+            biased;
             command = commands.recv() => match command {
                 Some(Command::Register(name, address)) => {
                     names.register(name, address);
@@ -122,15 +124,15 @@ async fn run(mut commands: mpsc::UnboundedReceiver<Command>) {
                 }
                 None => break,
             },
-            received = sockets.receive(&mut buffer) => {
-                // Said there already.
-                let Ok((len, source)) = received else { return };
-                reply(&sockets, &mut names, buffer.get(..len).unwrap_or_default(), source).await;
-            }
             () = sleep => {
                 if let Some((message, addresses)) = names.handle_timeout(now()) {
                     tell_group(&sockets, &message, &addresses).await;
                 }
+            }
+            received = sockets.receive(&mut buffer) => {
+                // Said there already.
+                let Ok((len, source)) = received else { return };
+                reply(&sockets, &mut names, buffer.get(..len).unwrap_or_default(), source).await;
             }
         }
     }
