@@ -201,7 +201,7 @@ impl<'a> Client<'a> {
         let failed = async {
             while let Some(event) = events.next().await {
                 match event {
-                    PeerConnectionEvent::DtlsHandshakeError(error) => dtls_error = Some(error),
+                    PeerConnectionEvent::DtlsTransportError(event) => dtls_error = Some(event.error.message),
                     PeerConnectionEvent::IceCandidateError(error) => servers.push_str(&said(&error)),
                     PeerConnectionEvent::ConnectionStateChange(PeerConnectionState::Failed) => break,
                     _ => {}

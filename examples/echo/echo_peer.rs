@@ -144,7 +144,8 @@ impl EchoPeer {
                 info!(peer = self.id, ?state, "connection");
                 return self.ended(state);
             }
-            PeerConnectionEvent::DtlsHandshakeError(error) => {
+            PeerConnectionEvent::DtlsTransportError(event) => {
+                let error = event.error.message;
                 warn!(peer = self.id, error, "DTLS handshake failed");
                 *self.dtls_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::task::{Context, Poll};
 
-/// What kind of adapter a network is reached through; it decides the network's cost.
+/// What kind of adapter a network is reached through; it decides the network's cost. Not W3C's: libwebrtc's
+/// `AdapterType`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum AdapterType {
     /// Not known.

@@ -22,7 +22,7 @@ const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// What a `CertificateParams` holds at most, in bytes of PEM text.
 const MAX_PEM: usize = 64 << 10;
 
-/// What keys a certificate may have.
+/// What keys a certificate may have (RFC 8827 section 6.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum KeyAlgorithm {
     /// ECDSA on P-256, which every peer must support (RFC 8827 section 6.5).
@@ -41,7 +41,7 @@ impl KeyAlgorithm {
     }
 }
 
-/// Why a certificate was not made or not read.
+/// Why a certificate was not made or not read. Not W3C's.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateError {
@@ -77,7 +77,8 @@ impl Drop for Inner {
     }
 }
 
-/// A self-signed certificate and its key. Cheap to clone; `Debug` never shows the key.
+/// A self-signed certificate and its key. Cheap to clone; `Debug` never shows the key (`RTCCertificate`,
+/// webrtc-pc section 4.9.2).
 #[derive(Clone)]
 pub struct Certificate(Arc<Inner>);
 
@@ -113,7 +114,7 @@ impl Certificate {
         Self::generate_with_lifetime(algorithm, clock, random, DEFAULT_LIFETIME)
     }
 
-    /// As [`generate`](Self::generate), valid for `lifetime` from now, at most one year.
+    /// As [`generate`](Self::generate), valid for `lifetime` from now, at most one year. Not W3C's.
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
@@ -141,7 +142,7 @@ impl Certificate {
     }
 
     /// Reads what [`to_pem`](Self::to_pem) wrote: a `PRIVATE KEY` block (PKCS#8) and a `CERTIFICATE` block,
-    /// in any order. Further certificates are ignored.
+    /// in any order. Further certificates are ignored. Not W3C's.
     ///
     /// # Errors
     /// What is missing or wrong, and [`CertificateError::Expired`] by `clock`.
@@ -164,7 +165,7 @@ impl Certificate {
     }
 
     /// The private key in PKCS#8 and the certificate as text: a secret, to be kept by the application so that
-    /// its fingerprint stays the same.
+    /// its fingerprint stays the same. Not W3C's.
     pub fn to_pem(&self) -> String {
         let blocks = [
             pem::Pem::new("PRIVATE KEY", self.0.private_key.clone()),
@@ -197,7 +198,7 @@ impl Certificate {
         Self(Arc::new(Inner { der, private_key, algorithm: KeyAlgorithm::EcdsaP256, expires }))
     }
 
-    /// The certificate in DER.
+    /// The certificate in DER. Not W3C's.
     pub fn der(&self) -> &[u8] {
         &self.0.der
     }
@@ -207,7 +208,7 @@ impl Certificate {
         &self.0.private_key
     }
 
-    /// What kind of key it has.
+    /// What kind of key it has. Not W3C's.
     pub fn algorithm(&self) -> KeyAlgorithm {
         self.0.algorithm
     }

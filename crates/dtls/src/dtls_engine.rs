@@ -41,7 +41,7 @@ impl fmt::Display for DtlsVersion {
     }
 }
 
-/// Which implementation speaks DTLS.
+/// Which implementation speaks DTLS. Not W3C's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DtlsEngineKind {
     /// `dimpl`: DTLS 1.3 and 1.2, no task of its own.

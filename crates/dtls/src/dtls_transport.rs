@@ -273,7 +273,7 @@ impl<I: IceTransport> DtlsTransport<I> {
 
     fn fail(&mut self, error: &DtlsEngineError) {
         self.end_association();
-        self.events.emit(DtlsTransportEvent::HandshakeError(error.to_string()));
+        self.events.emit(DtlsTransportEvent::HandshakeError(error.clone()));
         self.end_with(DtlsTransportState::Failed);
     }
 

@@ -10,7 +10,9 @@ use std::time::Instant;
 use peerstack_base::{EventReceiver, PacketOptions, ReceiveMeta, SendError};
 use peerstack_p2p::IceTransport;
 
-/// W3C `RTCDtlsTransportState`.
+use crate::dtls_engine::DtlsEngineError;
+
+/// W3C `RTCDtlsTransportState` (webrtc-pc section 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DtlsTransportState {
     /// Not started.
@@ -131,7 +133,7 @@ pub enum DtlsTransportEvent {
     /// [`DtlsTransportInternal::state`] changed. Keys are readable before `Connected` is emitted.
     StateChange(DtlsTransportState),
     /// The handshake failed, and why; `StateChange(Failed)` follows.
-    HandshakeError(String),
+    HandshakeError(DtlsEngineError),
     /// Closed; nothing comes after this.
     Closed,
 }

@@ -12,8 +12,8 @@ use crate::handshake_record::is_client_hello;
 use crate::loss_tests::cut_hello;
 use crate::test_pair::{Pair, certificates, config};
 use crate::{
-    DtlsEngineKind, DtlsRole, DtlsTransportConfig, DtlsTransportEvent, DtlsTransportInternal,
-    DtlsTransportState, DtlsVersion, SrtpProtectionProfile,
+    DtlsEngineError, DtlsEngineKind, DtlsRole, DtlsTransportConfig, DtlsTransportEvent,
+    DtlsTransportInternal, DtlsTransportState, DtlsVersion, SrtpProtectionProfile,
 };
 
 use DtlsEngineKind::{Dimpl, WebrtcDtls};
@@ -106,8 +106,8 @@ async fn every_engine_version_role_and_profile() {
                     let failed =
                         |pair: &mut Pair| [&pair.a, &pair.b].iter().any(|p| p.dtls.state() == Failed);
                     assert!(pair.run_until_async(Duration::from_secs(1), failed).await, "{what}");
-                    let reason = "the SRTP profile agreed on was not configured: SRTP_AEAD_AES_256_GCM";
-                    let reason = DtlsTransportEvent::HandshakeError(reason.to_owned());
+                    let reason = DtlsEngineError::SrtpProfile("SRTP_AEAD_AES_256_GCM");
+                    let reason = DtlsTransportEvent::HandshakeError(reason);
                     assert!(pair.a.told.contains(&reason) || pair.b.told.contains(&reason), "{what}");
                     pair.run_for_async(Duration::from_secs(1)).await;
                     for peer in [&pair.a, &pair.b] {
@@ -518,6 +518,6 @@ fn without_a_runtime_it_fails() {
     assert_eq!(pair.a.states(), [Failed]);
     assert!(matches!(
         &pair.a.told[0],
-        DtlsTransportEvent::HandshakeError(reason) if reason.contains("runtime")
+        DtlsTransportEvent::HandshakeError(reason) if reason.to_string().contains("runtime")
     ));
 }

@@ -17,7 +17,7 @@ pub struct FeedbackParam {
     pub param: String,
 }
 
-/// A codec of an m-section.
+/// A codec of an m-section (RFC 8866 sections 6.6 and 6.15; W3C `RTCRtpCodecParameters`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codec {
     /// 0 to 127.

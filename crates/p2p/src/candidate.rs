@@ -96,7 +96,7 @@ impl fmt::Display for CandidateAddress {
     }
 }
 
-/// A candidate, local or remote.
+/// A candidate, local or remote (RFC 8839 section 5.1; W3C `RTCIceCandidate`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Foundation (RFC 8445 section 5.1.1.3), 1 to 32 ice-chars.
@@ -145,9 +145,9 @@ impl Candidate {
             && self.username_fragment == other.username_fragment
     }
 
-    /// A remote candidate as it may be shown to the application, which learns no address that it did not signal itself
-    /// (webrtc-stats section 8.21, `address`): of one that was signalled by a name the name, of a peer-reflexive one
-    /// nothing (C22).
+    /// A remote candidate as it may be shown to the application, which learns no address that it did not signal
+    /// itself (webrtc-stats, `RTCIceCandidateStats`, `address`): of one that was signalled by a name the name, of a
+    /// peer-reflexive one nothing (C22).
     pub fn sanitized(&self) -> Self {
         let mut shown = self.clone();
         let name = shown.resolved_from.take();

@@ -111,7 +111,6 @@ pub struct Connection {
     last_ping_id_received: Option<TransactionId>,
     last_indication_received: Option<Instant>,
     last_ping_response_received: Option<Instant>,
-    last_data_received: Option<Instant>,
     rtt: Duration,
     rtt_samples: u32,
     pings_since_last_response: Vec<SentPing>,
@@ -182,7 +181,6 @@ impl Connection {
             last_ping_id_received: None,
             last_indication_received: None,
             last_ping_response_received: None,
-            last_data_received: None,
             rtt: DEFAULT_RTT,
             rtt_samples: 0,
             pings_since_last_response: Vec::new(),
@@ -320,12 +318,13 @@ impl Connection {
 
     /// When data last came in.
     pub fn last_data_received(&self) -> Option<Instant> {
-        self.last_data_received
+        self.stats.last_packet_received
     }
 
     /// When anything last came in.
     pub fn last_received(&self) -> Option<Instant> {
-        self.last_data_received
+        self.stats
+            .last_packet_received
             .max(self.last_ping_received)
             .max(self.last_indication_received)
             .max(self.last_ping_response_received)
@@ -462,7 +461,7 @@ impl Connection {
         config: &IceConfig,
         events: &mut EventSource<ConnectionEvent>,
     ) {
-        self.last_data_received = Some(now);
+        self.stats.last_packet_received = Some(now);
         self.stats.received.add(len);
         if !self.receiving {
             self.update_receiving(now, config, events);

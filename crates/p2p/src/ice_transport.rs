@@ -34,7 +34,7 @@ pub enum IceTransportState {
     Closed,
 }
 
-/// Gathering state of one transport (W3C `RTCIceGathererState`).
+/// Gathering state of one transport (W3C `RTCIceGathererState`, webrtc-pc section 5.6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IceGatheringState {
     /// Not started.
@@ -46,7 +46,7 @@ pub enum IceGatheringState {
     Complete,
 }
 
-/// A pair of candidates.
+/// A pair of candidates (W3C `RTCIceCandidatePair`, webrtc-pc section 5.6.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CandidatePair {
     /// Ours.

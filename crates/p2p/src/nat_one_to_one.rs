@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-/// What becomes of host candidates whose address is mapped.
+/// What becomes of host candidates whose address is mapped. Not W3C's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum NatOneToOneMode {
     /// They show the external address in place of the local one, which stays hidden.
@@ -17,7 +17,7 @@ pub enum NatOneToOneMode {
 }
 
 /// Which local address the network outside knows as which. The NAT keeps ports as they are, so that what is sent
-/// to the external address and a port comes to the local address and the same port.
+/// to the external address and a port comes to the local address and the same port. Not W3C's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NatOneToOne {
     mode: NatOneToOneMode,
@@ -27,7 +27,7 @@ pub struct NatOneToOne {
     others: Vec<IpAddr>,
 }
 
-/// Why addresses are no mapping.
+/// Why addresses are no mapping. Not W3C's.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NatOneToOneError {

@@ -8,14 +8,14 @@ use peerstack_dtls::{Certificate, KeyAlgorithm};
 
 use crate::{RtcError, RtcErrorKind};
 
-/// What keys a certificate is to have (`AlgorithmIdentifier`).
+/// What keys a certificate is to have (`AlgorithmIdentifier`, webrtc-pc section 4.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeygenAlgorithm {
     /// ECDSA on one of the curves; P-256 is what every peer takes (RFC 8827 section 6.5).
     Ecdsa(KeyAlgorithm),
-    /// RSASSA-PKCS1-v1_5 with a modulus of so many bits. W3C asks for 2,048; no DTLS engine of ours takes RSA keys, so
-    /// it is refused with `NotSupportedError`.
+    /// RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2) with a modulus of so many bits. W3C asks for 2,048; no DTLS engine of
+    /// ours takes RSA keys, so it is refused with `NotSupportedError`.
     Rsa {
         /// Bits of the modulus.
         modulus_length: u32,
@@ -29,7 +29,7 @@ impl Default for KeygenAlgorithm {
 }
 
 /// Makes a certificate for [`Configuration::with_certificate`](crate::Configuration::with_certificate), valid for 30
-/// days, or for `expires`, at most one year.
+/// days, or for `expires`, at most one year (webrtc-pc section 4.9.1).
 ///
 /// A connection that gets none makes one of its own; an application that keeps one, by
 /// [`to_pem`](Certificate::to_pem) and [`from_pem`](Certificate::from_pem), is known to peers by the same fingerprint

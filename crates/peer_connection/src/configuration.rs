@@ -26,7 +26,7 @@ const MAX_MESSAGE_SIZE: u32 = 64 << 20;
 /// Bytes of a TURN username at most (RFC 8489 section 14.3).
 const MAX_USERNAME: usize = 509;
 
-/// A STUN or TURN server (`RTCIceServer`).
+/// A STUN or TURN server (`RTCIceServer`, webrtc-pc section 4.2.2).
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct IceServer {
     /// `stun:`, `stuns:`, `turn:` or `turns:` URLs (RFC 7064, RFC 7065).
@@ -50,7 +50,7 @@ impl IceServer {
     }
 }
 
-/// Which candidates may be used (`RTCIceTransportPolicy`).
+/// Which candidates may be used (`RTCIceTransportPolicy`, webrtc-pc section 4.2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum IceTransportPolicy {
     /// All.
@@ -60,11 +60,11 @@ pub enum IceTransportPolicy {
     Relay,
 }
 
-/// How media sections share transports (`RTCBundlePolicy`).
+/// How media sections share transports (`RTCBundlePolicy`, webrtc-pc section 4.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum BundlePolicy {
-    /// One transport for each section until the answer is known, as browsers on libwebrtc do: RFC 9429 section 4.1.1 asks
-    /// for one for each kind, with the other sections bundle-only, which peers without BUNDLE then lose.
+    /// One transport for each section until the answer is known, as browsers on libwebrtc do: RFC 9429 section 4.1.1
+    /// asks for one for each kind, with the other sections bundle-only, which peers without BUNDLE then lose.
     #[default]
     Balanced,
     /// One transport for each section until the answer is known.
@@ -83,7 +83,7 @@ impl BundlePolicy {
     }
 }
 
-/// Whether RTCP shares a transport with RTP (`RTCRtcpMuxPolicy`).
+/// Whether RTCP shares a transport with RTP (`RTCRtcpMuxPolicy`, webrtc-pc section 4.2.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 #[non_exhaustive]
 pub enum RtcpMuxPolicy {
@@ -106,7 +106,7 @@ impl RtcpMuxPolicy {
     }
 }
 
-/// Which implementation of SRTP protects packets.
+/// Which implementation of SRTP (RFC 3711, RFC 7714) protects packets. Not W3C's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 #[non_exhaustive]
 pub enum SrtpEngineKind {
@@ -131,8 +131,8 @@ impl SrtpEngineKind {
 }
 
 /// How RTP is protected. Anything but DTLS-SRTP is for gateways on closed networks and for tests: no browser takes it
-/// (RFC 8827 section 6.5). Nothing that a peer says chooses it; both sides must be configured so. Without DTLS there are no
-/// data channels.
+/// (RFC 8827 section 6.5). Nothing that a peer says chooses it; both sides must be configured so. Without DTLS there
+/// are no data channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 #[non_exhaustive]
 pub enum RtpProtection {
@@ -169,7 +169,7 @@ impl RtpProtection {
     }
 }
 
-/// The configuration of a PeerConnection (`RTCConfiguration`).
+/// The configuration of a PeerConnection (`RTCConfiguration`, webrtc-pc section 4.2.1).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Configuration {
@@ -184,10 +184,10 @@ pub struct Configuration {
     /// Our certificate; one is made (ECDSA P-256, 30 days) if there is none. An application that keeps one, as PEM,
     /// keeps its fingerprint over restarts.
     pub certificate: Option<Certificate>,
-    /// Transports that gather candidates before any description asks for them (`iceCandidatePoolSize`): what they found is
-    /// told at once when one does. Not changed by an answer, which throws away what is left.
+    /// Transports that gather candidates before any description asks for them (`iceCandidatePoolSize`): what they
+    /// found is told at once when one does. Not changed by an answer, which throws away what is left.
     pub ice_candidate_pool_size: u8,
-    /// Settings that browsers keep to themselves.
+    /// Settings that browsers keep to themselves. Not W3C's.
     pub settings: Settings,
 }
 
@@ -204,7 +204,7 @@ impl Configuration {
         self
     }
 
-    /// With these settings.
+    /// With these settings. Not W3C's.
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -239,7 +239,7 @@ impl Configuration {
         self
     }
 
-    /// With this certificate.
+    /// With this certificate (webrtc-pc section 4.2.1, `certificates`).
     #[must_use]
     pub fn with_certificate(mut self, certificate: Certificate) -> Self {
         self.certificate = Some(certificate);
@@ -247,7 +247,7 @@ impl Configuration {
     }
 }
 
-/// Settings beyond `RTCConfiguration`.
+/// Settings beyond `RTCConfiguration`. Not W3C's: a browser decides them for its pages.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {
@@ -276,10 +276,11 @@ pub struct Settings {
     pub network_ignore_mask: Vec<AdapterType>,
     /// IPv6 networks that are gathered on at most.
     pub max_ipv6_networks: usize,
-    /// Whether each network that is listed is gathered on; otherwise the default route alone, and no other address of the
-    /// host is told (RFC 8828 section 5.2, modes 2 and 3).
+    /// Whether each network that is listed is gathered on; otherwise the default route alone, and no other address of
+    /// the host is told (RFC 8828 section 5.2, modes 2 and 3).
     pub adapter_enumeration: bool,
-    /// Without enumeration: whether the default route's own address is told as a host candidate (mode 2) or not (mode 3).
+    /// Without enumeration: whether the default route's own address is told as a host candidate (mode 2) or not (mode
+    /// 3).
     pub default_local_candidate: bool,
     /// Whether candidates that the policy hides are gathered all the same, so that a wider policy tells them at once
     /// instead of with the next ICE restart (libwebrtc `surface_ice_candidates_on_ice_transport_type_changed`).
@@ -331,8 +332,8 @@ impl Default for Settings {
     }
 }
 
-/// One UDP port for all PeerConnections of a factory, on every network: what a server behind a firewall needs.
-/// Host and server-reflexive candidates are of this port; TURN servers are reached from ports of each
+/// One UDP port for all PeerConnections of a factory, on every network: what a server behind a firewall needs. Not
+/// W3C's. Host and server-reflexive candidates are of this port; TURN servers are reached from ports of each
 /// connection's own.
 ///
 /// Connections are told apart by the user fragments of checks, then by the address of the peer. So between two
@@ -353,7 +354,7 @@ impl UdpMux {
 }
 
 /// The outside world of a PeerConnection: how tests plug in a simulated network and how embedders plug in
-/// their own sockets.
+/// their own sockets. Not W3C's: libwebrtc's `PeerConnectionDependencies`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PeerConnectionDependencies {

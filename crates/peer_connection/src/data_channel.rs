@@ -8,6 +8,7 @@ use bytes::Bytes;
 use peerstack_base::Counter;
 use tokio::sync::mpsc;
 
+use crate::held_bytes::Held;
 use crate::network_task::{ChannelKey, ConnectionCommand, NetworkHandle};
 use crate::unread_gate::UnreadGate;
 use crate::{RtcError, RtcErrorKind};
@@ -226,6 +227,8 @@ pub(crate) struct DataChannelShared {
     pub(crate) unread: UnreadGate,
     /// The same of all channels of the connection.
     unread_of_all: Arc<UnreadGate>,
+    /// Label and protocol, where the peer chose them.
+    _names: Option<Held>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -248,6 +251,7 @@ impl DataChannelShared {
         label: String,
         init: DataChannelInit,
         unread_of_all: Arc<UnreadGate>,
+        names: Option<Held>,
     ) -> Self {
         let dynamic = Dynamic { id: init.id, ..Dynamic::default() };
         Self {
@@ -259,6 +263,7 @@ impl DataChannelShared {
             low_threshold: AtomicUsize::new(0),
             unread: UnreadGate::new(MAX_UNREAD),
             unread_of_all,
+            _names: names,
         }
     }
 
@@ -450,7 +455,7 @@ impl DataChannel {
         Ok(())
     }
 
-    /// Sends a text message; see [`send`](Self::send).
+    /// Sends a text message; see [`send`](Self::send), which webrtc-pc section 6.2 overloads.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -458,8 +463,9 @@ impl DataChannel {
         self.send(DataChannelMessage::Text(text.into()))
     }
 
-    /// The next event; `None` once the channel is closed and all was read. Messages that are not taken hold the
-    /// peer back once 8 MiB wait on the channel, or 32 MiB on all channels of the connection; none is dropped.
+    /// The next event (webrtc-pc section 6.2, the handlers); `None` once the channel is closed and all was read.
+    /// Messages that are not taken hold the peer back once 8 MiB wait on the channel, or 32 MiB on all channels of
+    /// the connection; none is dropped.
     pub async fn next_event(&self) -> Option<DataChannelEvent> {
         let event = self.inner.events.lock().await.recv().await;
         if let Some(DataChannelEvent::Message(message)) = &event {
@@ -522,7 +528,8 @@ mod tests {
     #[test]
     fn the_low_threshold_is_told_only_when_crossed_from_above() {
         let all = Arc::new(UnreadGate::new(1));
-        let shared = DataChannelShared::new(ChannelKey(1), String::new(), DataChannelInit::default(), all);
+        let shared =
+            DataChannelShared::new(ChannelKey(1), String::new(), DataChannelInit::default(), all, None);
         shared.low_threshold.store(10, Ordering::Release);
         shared.buffered_amount.store(30, Ordering::Release);
         assert!(!shared.release(10));

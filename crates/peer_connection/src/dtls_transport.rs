@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use peerstack_dtls::DtlsTransportState;
 
+use crate::RtcError;
 use crate::ice_transport::{IceTransport, TransportObject};
 
-/// A view of one DTLS transport: that of a sender and a receiver, several of which share one when they are bundled,
-/// and of the data channels. Changes are told by
+/// A view of one DTLS transport (`RTCDtlsTransport`, webrtc-pc section 5.5): that of a sender and a receiver, several
+/// of which share one when they are bundled, and of the data channels. Changes are told by
 /// [`DtlsTransportStateChange`](crate::PeerConnectionEvent::DtlsTransportStateChange).
 #[derive(Debug, Clone)]
 #[doc(alias = "RTCDtlsTransport")]
@@ -36,6 +37,12 @@ impl DtlsTransport {
     /// The state.
     pub fn state(&self) -> DtlsTransportState {
         self.0.slots().dtls_state
+    }
+
+    /// Why the handshake failed, while the state is `Failed`: what
+    /// [`DtlsTransportError`](crate::PeerConnectionEvent::DtlsTransportError) told.
+    pub fn error(&self) -> Option<RtcError> {
+        self.0.slots().dtls_error.clone()
     }
 
     /// The peer's certificates in DER, its own first; empty until DTLS connects.

@@ -11,10 +11,13 @@ use peerstack_dtls::DtlsTransportState;
 use peerstack_jsep::IceComponent;
 use peerstack_p2p::{Candidate, CandidatePair, IceGatheringState, IceRole, IceTransportState};
 
+use crate::RtcError;
+
 /// Candidates a transport shows of one side; a peer that sends more gains nothing.
 const MAX_CANDIDATES: usize = 256;
 
-/// User fragment and password of one side (`RTCIceParameters`). `Debug` does not show the password.
+/// User fragment and password of one side (`RTCIceParameters`, webrtc-pc section 5.6.1). `Debug` does not show the
+/// password.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct IceParameters {
     /// `ice-ufrag` (RFC 8839 section 5.4).
@@ -58,6 +61,8 @@ pub(crate) struct TransportSlots {
     pub(crate) local_parameters: Option<IceParameters>,
     pub(crate) remote_parameters: Option<IceParameters>,
     pub(crate) dtls_state: DtlsTransportState,
+    /// Why it failed.
+    pub(crate) dtls_error: Option<RtcError>,
     /// In DER.
     pub(crate) remote_certificates: Vec<Vec<u8>>,
 }
@@ -80,7 +85,7 @@ pub(crate) fn add_candidate(candidates: &mut Vec<Candidate>, candidate: &Candida
     }
 }
 
-/// A view of one ICE transport. Changes are told by
+/// A view of one ICE transport (`RTCIceTransport`, webrtc-pc section 5.6). Changes are told by
 /// [`IceTransportStateChange`](crate::PeerConnectionEvent::IceTransportStateChange),
 /// [`IceTransportGatheringStateChange`](crate::PeerConnectionEvent::IceTransportGatheringStateChange) and
 /// [`SelectedCandidatePairChange`](crate::PeerConnectionEvent::SelectedCandidatePairChange).

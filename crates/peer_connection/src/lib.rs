@@ -9,6 +9,7 @@ mod configuration;
 mod data_channel;
 mod dropping_queue;
 mod dtls_transport;
+mod held_bytes;
 mod ice_transport;
 pub mod io;
 mod media_engine;
@@ -48,7 +49,8 @@ pub use media_engine::{MediaEngine, RtpCapabilities, RtpHeaderExtensionCapabilit
 pub use media_stream_track::{MediaStreamTrack, TrackKind};
 pub use peer_connection::{PeerConnection, PeerConnectionEvents};
 pub use peer_connection_event::{
-    IceCandidateErrorEvent, PeerConnectionEvent, SelectedCandidatePairEvent, TrackEvent, UnsignaledTrackEvent,
+    DtlsTransportErrorEvent, IceCandidateErrorEvent, PeerConnectionEvent, SelectedCandidatePairEvent,
+    TrackEvent, UnsignaledTrackEvent,
 };
 pub use peer_connection_factory::{PeerConnectionFactory, UdpMuxStats};
 pub use peerstack_base as base;

@@ -35,7 +35,7 @@ impl RtpHeaderExtensionCapability {
     }
 }
 
-/// What can be sent or received of one kind (`RTCRtpCapabilities`).
+/// What can be sent or received of one kind (`RTCRtpCapabilities`, webrtc-pc section 5.2.10).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 #[doc(alias = "RTCRtpCapabilities")]
@@ -46,7 +46,8 @@ pub struct RtpCapabilities {
     pub header_extensions: Vec<RtpHeaderExtensionCapability>,
 }
 
-/// The codecs and header extensions of a connection ([`Settings::media`](crate::Settings::media)).
+/// The codecs and header extensions of a connection ([`Settings::media`](crate::Settings::media)). Not W3C's: a browser
+/// has those it has.
 ///
 /// By default what browsers have and send without being asked: Opus, G.722, PCMU, PCMA, CN and telephone-event; VP8,
 /// VP9, H.264, AV1, H.265, each with RTX. [`full`](Self::full) adds RED, ULPFEC and FlexFEC; others are added by

@@ -92,7 +92,7 @@ impl MediaStreamTrack {
         Self::with_id(kind, uuid(&mut Random::from_system()))
     }
 
-    /// A local track with an id of the caller's.
+    /// A local track with an id of the caller's. Not W3C's.
     pub fn with_id(kind: TrackKind, id: impl Into<String>) -> Self {
         Self::build(kind, id.into(), false, 0)
     }
@@ -129,7 +129,7 @@ impl MediaStreamTrack {
         self.inner.kind
     }
 
-    /// Whether it comes from the peer.
+    /// Whether it comes from the peer. Not W3C's.
     pub fn is_remote(&self) -> bool {
         self.inner.remote
     }
@@ -139,18 +139,18 @@ impl MediaStreamTrack {
         self.inner.packets.is_closed()
     }
 
-    /// RTP packets dropped because the application did not read fast enough: the oldest go first.
+    /// RTP packets dropped because the application did not read fast enough: the oldest go first. Not W3C's.
     pub fn packets_dropped(&self) -> u64 {
         self.inner.dropped.load(Ordering::Relaxed)
     }
 
     /// Says how large the pictures of a local video track are, in pixels, for statistics (`media-source`): the engine
-    /// does not look into them.
+    /// does not look into them. Not W3C's.
     pub fn set_video_size(&self, width: u32, height: u32) {
         *self.inner.video_size.lock().unwrap_or_else(PoisonError::into_inner) = Some((width, height));
     }
 
-    /// What [`set_video_size`](Self::set_video_size) said last: width and height.
+    /// What [`set_video_size`](Self::set_video_size) said last: width and height in pixels. Not W3C's.
     pub fn video_size(&self) -> Option<(u32, u32)> {
         *self.inner.video_size.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,7 +179,8 @@ impl MediaStreamTrack {
         taken.push((ssrc, frames));
     }
 
-    /// The next RTP packet; `None` once the track ended and all was read, and at once on a local track.
+    /// The next RTP packet (RFC 3550 section 5.1); `None` once the track ended and all was read, and at once on a
+    /// local track.
     pub async fn recv(&self) -> Option<RtpPacket> {
         if !self.inner.remote {
             return None;
@@ -189,7 +190,7 @@ impl MediaStreamTrack {
         Some(packet)
     }
 
-    /// The next RTP packet if one is there.
+    /// The next RTP packet (RFC 3550 section 5.1) if one is there.
     pub fn try_recv(&self) -> Option<RtpPacket> {
         let packet = self.inner.packets.try_recv()?;
         self.count(packet.ssrc, |frames| frames.take(packet.timestamp));

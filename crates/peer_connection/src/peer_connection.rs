@@ -28,7 +28,8 @@ use crate::{
     PeerConnectionState, RtcError, RtcErrorKind, RtpTransceiverDirection, SessionDescription, SignalingState,
 };
 
-/// The events of one connection, from the moment it was asked for, in order.
+/// The events of one connection, from the moment it was asked for, in order. Not W3C's, whose events each
+/// have a handler (webrtc-pc section 4.4.2).
 ///
 /// Events wait here until they are read. Candidates whose offer was taken back meanwhile, by a rollback or because one
 /// of the peer came first, are left out: a browser's application has seen those before the rollback, and the peer would
@@ -129,7 +130,7 @@ impl PeerConnection {
         Self::with_dependencies(configuration, PeerConnectionDependencies::default())
     }
 
-    /// As [`new`](Self::new), in a world of the caller's: sockets, networks, names, clock, randomness.
+    /// As [`new`](Self::new), in a world of the caller's: sockets, networks, names, clock, randomness. Not W3C's.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -149,9 +150,9 @@ impl PeerConnection {
         &self.inner.shared
     }
 
-    /// The events from now on. Ask right after making the connection to see all of them. Several may ask, and each
-    /// reads what it got, or drops it: what is not read is kept, all but [`DataChannel`](PeerConnectionEvent::DataChannel)
-    /// beyond some number.
+    /// The events from now on (webrtc-pc section 4.4.2, the handlers). Ask right after making the connection to see
+    /// all of them. Several may ask, and each reads what it got, or drops it: what is not read is kept, all but
+    /// [`DataChannel`](PeerConnectionEvent::DataChannel) beyond some number.
     pub fn events(&self) -> PeerConnectionEvents {
         let receiver = self.shared().lock().events.subscribe();
         PeerConnectionEvents { receiver, shared: Arc::downgrade(self.shared()) }
@@ -318,7 +319,7 @@ impl PeerConnection {
         self.new_transceiver(kind, None, init)
     }
 
-    /// Adds a transceiver that sends a track.
+    /// Adds a transceiver that sends a track (webrtc-pc section 5.1, `addTransceiver`).
     ///
     /// # Errors
     /// As [`add_transceiver`](Self::add_transceiver).
@@ -390,9 +391,9 @@ impl PeerConnection {
     }
 
     /// Changes the ICE servers, the transport policy and, before there is a local description, how many transports
-    /// gather ahead; those that did so by other servers are thrown away. They take effect with the next gathering, which the next offer
-    /// brings about by restarting ICE if they are others than before (libwebrtc; [`restart_ice`](Self::restart_ice)
-    /// asks for that offer).
+    /// gather ahead; those that did so by other servers are thrown away. They take effect with the next gathering,
+    /// which the next offer brings about by restarting ICE if they are others than before (libwebrtc;
+    /// [`restart_ice`](Self::restart_ice) asks for that offer).
     ///
     /// # Errors
     /// `InvalidStateError` on a closed connection, `InvalidModificationError` for a bundle policy, rtcp-mux policy,
@@ -509,17 +510,19 @@ impl PeerConnection {
         self.shared().lock().connection_state
     }
 
-    /// Whether [`close`](Self::close) was called.
+    /// Whether [`close`](Self::close) was called (webrtc-pc section 4.4.1.1, `[[IsClosed]]`).
     pub fn is_closed(&self) -> bool {
         self.shared().lock().closed
     }
 
-    /// What can be sent of a kind with this connection's settings (`RTCRtpSender.getCapabilities`).
+    /// What can be sent of a kind with this connection's settings (`RTCRtpSender.getCapabilities`, webrtc-pc section
+    /// 5.2).
     pub fn sender_capabilities(&self, kind: TrackKind) -> RtpCapabilities {
         self.shared().configuration.settings.media.capabilities(kind)
     }
 
-    /// What can be received of a kind with this connection's settings (`RTCRtpReceiver.getCapabilities`).
+    /// What can be received of a kind with this connection's settings (`RTCRtpReceiver.getCapabilities`, webrtc-pc
+    /// section 5.3).
     pub fn receiver_capabilities(&self, kind: TrackKind) -> RtpCapabilities {
         self.shared().configuration.settings.media.capabilities(kind)
     }
@@ -532,7 +535,8 @@ impl PeerConnection {
         Ok(collect(self.shared(), Selector::Connection).await)
     }
 
-    /// What is measured of one track: of the sender or the receiver that has it (`getStats` with a selector).
+    /// What is measured of one track: of the sender or the receiver that has it (`getStats` with a selector,
+    /// webrtc-pc section 8.2).
     ///
     /// # Errors
     /// `InvalidAccessError` unless exactly one sender or receiver of this connection has the track.
@@ -563,7 +567,8 @@ impl PeerConnection {
         Ok(())
     }
 
-    /// The next packet of RTCP that the engine does not read itself; `None` once the connection is closed.
+    /// The next packet of RTCP (RFC 3550 section 6) that the engine does not read itself; `None` once the connection
+    /// is closed.
     ///
     /// At most 256 wait; the oldest go first. Reports are in [`stats`](Self::stats), feedback on what is sent comes
     /// from [`RtpSender::next_feedback`].

@@ -11,9 +11,11 @@ use crate::ice_transport::IceTransport;
 use crate::media_stream_track::MediaStreamTrack;
 use crate::rtp_transceiver::{RtpReceiver, RtpTransceiver};
 use crate::sctp_transport::SctpTransport;
-use crate::{IceCandidateInit, IceConnectionState, IceGatheringState, PeerConnectionState, SignalingState};
+use crate::{
+    IceCandidateInit, IceConnectionState, IceGatheringState, PeerConnectionState, RtcError, SignalingState,
+};
 
-/// A receiver got a track to receive (`RTCTrackEvent`).
+/// A receiver got a track to receive (`RTCTrackEvent`, webrtc-pc section 5.7).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TrackEvent {
@@ -27,7 +29,8 @@ pub struct TrackEvent {
     pub transceiver: RtpTransceiver,
 }
 
-/// RTP came with an SSRC that no media section claims; its packets are read from the track.
+/// RTP came with an SSRC that no media section claims (RFC 9143 section 9.2); its packets are read from the track.
+/// Not W3C's.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UnsignaledTrackEvent {
@@ -39,17 +42,17 @@ pub struct UnsignaledTrackEvent {
     pub track: MediaStreamTrack,
 }
 
-/// Packets of a transport take another pair (`selectedcandidatepairchange`).
+/// Packets of a transport take another pair (`selectedcandidatepairchange`, webrtc-pc section 5.6).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SelectedCandidatePairEvent {
     /// The transport.
     pub transport: IceTransport,
-    /// The pair now; `None` if ICE lost all.
+    /// The pair now; `None` if ICE lost all (webrtc-pc section 5.6, `selectedCandidatePair`).
     pub pair: Option<CandidatePair>,
 }
 
-/// Gathering with one server failed (`RTCPeerConnectionIceErrorEvent`).
+/// Gathering with one server failed (`RTCPeerConnectionIceErrorEvent`, webrtc-pc section 4.8.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IceCandidateErrorEvent {
@@ -63,6 +66,17 @@ pub struct IceCandidateErrorEvent {
     pub error_code: u16,
     /// What happened.
     pub error_text: String,
+}
+
+/// A DTLS transport failed (`RTCErrorEvent`, webrtc-pc section 11.2).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DtlsTransportErrorEvent {
+    /// The transport.
+    pub transport: DtlsTransport,
+    /// Why: an `OperationError` with [`DtlsFailure`](crate::RtcErrorDetail::DtlsFailure) or
+    /// [`FingerprintFailure`](crate::RtcErrorDetail::FingerprintFailure) as its detail.
+    pub error: RtcError,
 }
 
 /// What a PeerConnection tells: the events of webrtc-pc section 4.4.2 and those of the objects it holds, in order.
@@ -93,48 +107,52 @@ pub enum PeerConnectionEvent {
     ConnectionStateChange(PeerConnectionState),
     /// Packets of a transport take another pair.
     SelectedCandidatePairChange(Box<SelectedCandidatePairEvent>),
-    /// The state of one ICE transport changed (`RTCIceTransport`'s `statechange`); the connection's own, if that
-    /// changes with it, is told after it.
+    /// The state of one ICE transport changed (`RTCIceTransport`'s `statechange`, webrtc-pc section 5.6); the
+    /// connection's own, if that changes with it, is told after it.
     IceTransportStateChange {
         /// The transport.
         transport: IceTransport,
         /// Its state as of this event.
         state: IceTransportState,
     },
-    /// The gathering state of one ICE transport changed (`gatheringstatechange`).
+    /// The gathering state of one ICE transport changed (`gatheringstatechange`, webrtc-pc section 5.6).
     IceTransportGatheringStateChange {
         /// The transport.
         transport: IceTransport,
         /// Its state as of this event.
         state: IceGathererState,
     },
-    /// The state of one DTLS transport changed (`RTCDtlsTransport`'s `statechange`).
+    /// The state of one DTLS transport changed (`RTCDtlsTransport`'s `statechange`, webrtc-pc section 5.5).
     DtlsTransportStateChange {
         /// The transport.
         transport: DtlsTransport,
         /// Its state as of this event.
         state: DtlsTransportState,
     },
-    /// The state of the data channels' association changed (`RTCSctpTransport`'s `statechange`).
+    /// The state of the data channels' association changed (`RTCSctpTransport`'s `statechange`, webrtc-pc section
+    /// 6.1.1).
     SctpTransportStateChange {
         /// The association.
         transport: SctpTransport,
         /// Its state as of this event.
         state: SctpTransportState,
     },
-    /// The DTLS handshake failed, and why; the connection state changes to `Failed`.
-    DtlsHandshakeError(String),
+    /// A DTLS transport failed, and why (`RTCDtlsTransport`'s `error`, webrtc-pc section 5.5); its state changes to
+    /// `Failed` next.
+    DtlsTransportError(Box<DtlsTransportErrorEvent>),
     /// A track to receive.
     Track(TrackEvent),
-    /// The peer sends a track no more, or its offer to do so was rolled back: the browser's `removetrack` and
-    /// `mute`. The receiver and its track stay, and may be told again. The streams are those it was in.
+    /// The peer sends a track no more, or its offer to do so was rolled back: the browser's `removetrack` (webrtc-pc
+    /// section 5.1.1) and `mute`. The receiver and its track stay, and may be told again. The streams are those it
+    /// was in.
     TrackRemoved(TrackEvent),
-    /// RTP came that no media section claims.
+    /// RTP came that no media section claims. Not W3C's.
     UnsignaledTrack(UnsignaledTrackEvent),
     /// The peer opened a data channel. Not told to a reader for whom 2,048 events wait already, as a peer may open and
-    /// close channels without end; one that nobody is told of is closed.
+    /// close channels without end; one that nobody is told of is closed. So is one that makes the labels and protocols
+    /// of its channels more than 8 MiB, closed ones among them that still wait here or that the application holds.
     DataChannel(DataChannel),
-    /// Everything of the connection is freed; nothing comes after this.
+    /// Everything of the connection is freed; nothing comes after this. Not W3C's: there a closed connection is silent.
     Closed,
 }
 peerstack_base::layer_event!(PeerConnectionEvent, "peerstack::peer_connection");

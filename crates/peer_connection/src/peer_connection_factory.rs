@@ -18,7 +18,7 @@ use crate::signaling_task::SignalingTask;
 use crate::{RtcError, RtcErrorKind};
 
 /// Makes PeerConnections that share one network task. The task ends when the factory and all its connections
-/// are gone.
+/// are gone. Not W3C's: libwebrtc's `PeerConnectionFactoryInterface`.
 #[derive(Debug)]
 #[doc(alias = "RTCPeerConnectionFactory")]
 pub struct PeerConnectionFactory {
@@ -105,7 +105,7 @@ impl PeerConnectionFactory {
     }
 }
 
-/// Datagrams that shared UDP sockets dropped, by why; each costs nothing but the counting.
+/// Datagrams that shared UDP sockets dropped, by why; each costs nothing but the counting. Not W3C's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct UdpMuxStats {

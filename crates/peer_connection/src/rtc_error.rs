@@ -1,5 +1,6 @@
 //! Errors with W3C's names (webrtc-pc section 11, WebIDL `DOMException`).
 
+use peerstack_dtls::DtlsEngineError;
 use thiserror::Error;
 
 /// What kind of error it is, by its W3C name (WebIDL `DOMException`; webrtc-pc section 11).
@@ -43,12 +44,22 @@ impl RtcErrorKind {
     }
 }
 
-/// What went wrong where WebRTC has more to say than a name (`RTCErrorDetailType`, webrtc-pc section 11.3).
+/// What went wrong where WebRTC has more to say than a name (`RTCErrorDetailType`, webrtc-pc section 11.3). The two
+/// of hardware encoders do not apply: there are no encoders here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RtcErrorDetail {
     /// A data channel failed, its transport did not: `data-channel-failure`.
     DataChannelFailure,
+    /// A DTLS handshake failed, or the association with a fatal error: `dtls-failure`.
+    DtlsFailure {
+        /// The fatal alert that the peer, or somebody in its name, refused the handshake with (`receivedAlert`, RFC
+        /// 8446 section 6), if one came. Of alerts that went out (`sentAlert`) the engines tell nothing.
+        received_alert: Option<u8>,
+    },
+    /// The peer's certificate is none of those that its description announced (RFC 8122 section 6):
+    /// `fingerprint-failure`.
+    FingerprintFailure,
     /// The SCTP association ended: `sctp-failure`.
     SctpFailure {
         /// The first cause in the peer's ABORT (`sctpCauseCode`, RFC 9260 section 3.3.10), if it gave one.
@@ -66,6 +77,8 @@ impl RtcErrorDetail {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::DataChannelFailure => "data-channel-failure",
+            Self::DtlsFailure { .. } => "dtls-failure",
+            Self::FingerprintFailure => "fingerprint-failure",
             Self::SctpFailure { .. } => "sctp-failure",
             Self::SdpSyntaxError { .. } => "sdp-syntax-error",
         }
@@ -81,7 +94,8 @@ pub struct RtcError {
     pub kind: RtcErrorKind,
     /// What was wrong with what.
     pub message: String,
-    /// More, where the specification has more (`RTCError`).
+    /// More, where the specification has more (`RTCError`, webrtc-pc section 11.1: `errorDetail` and what goes with
+    /// it).
     pub detail: Option<RtcErrorDetail>,
 }
 
@@ -101,6 +115,16 @@ impl RtcError {
     /// What went wrong with a data channel (webrtc-pc section 6.2).
     pub(crate) fn data_channel(message: impl Into<String>, detail: RtcErrorDetail) -> Self {
         Self { detail: Some(detail), ..Self::operation(message) }
+    }
+
+    /// Why a DTLS transport failed (webrtc-pc section 5.5): an `RTCError`, whose name is `OperationError`.
+    pub(crate) fn dtls(error: &DtlsEngineError) -> Self {
+        let detail = match error {
+            DtlsEngineError::Fingerprint => RtcErrorDetail::FingerprintFailure,
+            DtlsEngineError::Alert(alert) => RtcErrorDetail::DtlsFailure { received_alert: Some(*alert) },
+            _ => RtcErrorDetail::DtlsFailure { received_alert: None },
+        };
+        Self { detail: Some(detail), ..Self::operation(error.to_string()) }
     }
 
     pub(crate) fn closed() -> Self {
@@ -125,5 +149,30 @@ impl RtcError {
 
     pub(crate) fn syntax(message: impl Into<String>) -> Self {
         Self::new(RtcErrorKind::SyntaxError, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// webrtc-pc section 11.3, `RTCErrorDetailType`.
+    #[test]
+    fn what_ends_dtls_has_a_detail() {
+        let detail = |error: DtlsEngineError| {
+            let error = RtcError::dtls(&error);
+            assert_eq!(error.kind, RtcErrorKind::OperationError);
+            error.detail.unwrap()
+        };
+        assert_eq!(detail(DtlsEngineError::Fingerprint).as_str(), "fingerprint-failure");
+        let refused = detail(DtlsEngineError::Alert(40));
+        assert_eq!(refused, RtcErrorDetail::DtlsFailure { received_alert: Some(40) });
+        for other in [DtlsEngineError::Timeout, DtlsEngineError::Certificate("RSA".to_owned())] {
+            let detail = detail(other);
+            assert_eq!(
+                (detail, detail.as_str()),
+                (RtcErrorDetail::DtlsFailure { received_alert: None }, "dtls-failure")
+            );
+        }
     }
 }

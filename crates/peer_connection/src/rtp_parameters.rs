@@ -12,7 +12,8 @@ pub(crate) const MAX_ENCODINGS: usize = 3;
 /// Bytes of a RID at most: what the header extension carries in the form all peers know (RFC 8852 section 3).
 const MAX_RID: usize = 16;
 
-/// One encoding of what a sender sends (`RTCRtpEncodingParameters`): with several it is simulcast, and each has a RID.
+/// One encoding of what a sender sends (`RTCRtpEncodingParameters`, webrtc-pc section 5.2.5): with several it is
+/// simulcast, and each has a RID.
 ///
 /// The engine encodes nothing: what concerns the encoder (bit rate, frame rate, resolution) is kept for the
 /// application, which reads it by [`RtpSender::get_parameters`](crate::RtpSender::get_parameters).
@@ -89,7 +90,7 @@ impl RtpEncodingParameters {
     }
 }
 
-/// A header extension that was negotiated (`RTCRtpHeaderExtensionParameters`).
+/// A header extension that was negotiated (`RTCRtpHeaderExtensionParameters`, webrtc-pc section 5.2.7).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RtpHeaderExtensionParameters {
@@ -101,7 +102,7 @@ pub struct RtpHeaderExtensionParameters {
     pub encrypted: bool,
 }
 
-/// How RTCP goes (`RTCRtcpParameters`).
+/// How RTCP goes (`RTCRtcpParameters`, webrtc-pc section 5.2.6).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RtcpParameters {
@@ -111,8 +112,8 @@ pub struct RtcpParameters {
     pub reduced_size: bool,
 }
 
-/// The parameters of a sender (`RTCRtpSendParameters`). Change the encodings and hand it back to
-/// [`RtpSender::set_parameters`](crate::RtpSender::set_parameters); all else is read-only.
+/// The parameters of a sender (`RTCRtpSendParameters`, webrtc-pc section 5.2.2). Change the encodings and hand it
+/// back to [`RtpSender::set_parameters`](crate::RtpSender::set_parameters); all else is read-only.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 #[doc(alias = "RTCRtpSendParameters")]
@@ -129,7 +130,8 @@ pub struct RtpSendParameters {
     pub rtcp: RtcpParameters,
 }
 
-/// The parameters of a receiver (`RTCRtpReceiveParameters`); nothing is in them before the negotiation.
+/// The parameters of a receiver (`RTCRtpReceiveParameters`, webrtc-pc section 5.2.3); nothing is in them before the
+/// negotiation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 #[doc(alias = "RTCRtpReceiveParameters")]

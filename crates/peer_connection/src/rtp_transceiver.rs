@@ -27,7 +27,7 @@ use crate::{IceComponent, RtcError, RtpTransceiverDirection};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TransceiverId(pub(crate) u32);
 
-/// How a transceiver is made (`RTCRtpTransceiverInit`).
+/// How a transceiver is made (`RTCRtpTransceiverInit`, webrtc-pc section 5.1).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RtpTransceiverInit {
@@ -66,7 +66,7 @@ impl RtpTransceiverInit {
     }
 }
 
-/// A sender and a receiver that share a media section.
+/// A sender and a receiver that share a media section (`RTCRtpTransceiver`, webrtc-pc section 5.4).
 #[derive(Debug, Clone)]
 #[doc(alias = "RTCRtpTransceiver")]
 pub struct RtpTransceiver {
@@ -232,7 +232,8 @@ impl RtpTransceiver {
     }
 }
 
-/// One encoding of a sender as it goes out: what the peer needs to tell it from others, and what it restricts it to.
+/// One encoding of a sender as it goes out: what the peer needs to tell it from others, and what it restricts it to
+/// (RFC 8851). Not W3C's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RtpLayer {
@@ -250,7 +251,7 @@ pub struct RtpLayer {
     pub restrictions: BTreeMap<String, String>,
 }
 
-/// Sends one track.
+/// Sends one track (`RTCRtpSender`, webrtc-pc section 5.2).
 #[derive(Debug, Clone)]
 #[doc(alias = "RTCRtpSender")]
 pub struct RtpSender {
@@ -333,7 +334,7 @@ impl RtpSender {
         })
     }
 
-    /// The encodings as they go out, in order.
+    /// The encodings as they go out, in order. Not W3C's.
     pub fn layers(&self) -> Vec<RtpLayer> {
         let layer = |encoding: &SendEncoding| RtpLayer {
             rid: encoding.parameters.rid.clone(),
@@ -401,7 +402,7 @@ impl RtpSender {
     }
 
     /// Sends one RTP packet. Its sequence number and timestamp are the caller's; SSRC and the ids of header
-    /// extensions are the sender's, and MID is added.
+    /// extensions are the sender's, and MID is added. Not W3C's.
     ///
     /// Of a sender with several encodings the packet's [`rid`](RtpPacket::rid) says which; without, it is the first.
     /// RID is added then. Each encoding has sequence numbers and timestamps of its own.
@@ -430,7 +431,7 @@ impl RtpSender {
 
     /// Sends one frame, in as many RTP packets as it takes, with the codec of its encoding: the one its parameters
     /// name, otherwise the first that was negotiated ([`codecs`](Self::codecs)). Sequence numbers and timestamps are
-    /// made here; do not mix it with [`send_rtp`](Self::send_rtp) on one encoding.
+    /// made here; do not mix it with [`send_rtp`](Self::send_rtp) on one encoding. Not W3C's.
     ///
     /// # Errors
     /// As `send_rtp`; `NotSupportedError` for a codec whose payload format is not known, `OperationError` for bytes
@@ -467,7 +468,7 @@ impl RtpSender {
         Ok(packet)
     }
 
-    /// The next feedback of the peer on what was sent; `None` once the connection is closed.
+    /// The next feedback of the peer on what was sent; `None` once the connection is closed. Not W3C's.
     ///
     /// At most 256 items wait; the oldest go first.
     pub async fn next_feedback(&self) -> Option<RtcpFeedback> {
@@ -533,7 +534,7 @@ pub(crate) fn distinct(streams: &[String]) -> Vec<String> {
     all
 }
 
-/// Receives one track.
+/// Receives one track (`RTCRtpReceiver`, webrtc-pc section 5.3).
 #[derive(Debug, Clone)]
 #[doc(alias = "RTCRtpReceiver")]
 pub struct RtpReceiver {
@@ -573,8 +574,8 @@ impl RtpReceiver {
         Ok(collect(&self.shared, Selector::Receiver(self.id)).await)
     }
 
-    /// Who contributed to what was heard in the last ten seconds, by the CSRCs of a mixer, heard last first; nobody on a
-    /// closed connection.
+    /// Who contributed to what was heard in the last ten seconds, by the CSRCs of a mixer, heard last first; nobody
+    /// on a closed connection.
     #[doc(alias = "getContributingSources")]
     pub async fn contributing_sources(&self) -> Vec<RtpSource> {
         self.sources(true).await

@@ -17,7 +17,7 @@ use crate::{RtcError, RtcErrorKind};
 const MAX_PAYLOAD: usize = 1_120;
 
 /// A frame to send: an Opus or G.711 packet, a VP8 or VP9 frame, an access unit of H.264 or H.265 with start codes, a
-/// temporal unit of AV1 in low-overhead format.
+/// temporal unit of AV1 in low-overhead format. Not W3C's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Sample {
@@ -52,7 +52,7 @@ impl Sample {
     }
 }
 
-/// A frame that was received, whole.
+/// A frame that was received, whole. Not W3C's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedSample {
@@ -77,8 +77,8 @@ fn format_of(codec: &Codec) -> Result<PayloadFormat, RtcError> {
     })
 }
 
-/// Puts the packets of one encoding in order and gives out whole frames; what is late is waited for, what is lost is
-/// said.
+/// Not W3C's. Puts the packets of one encoding in order and gives out whole frames; what is late is waited for, what
+/// is lost is said.
 ///
 /// ```
 /// use peerstack_peer_connection::{Codec, RtpPacket, SampleBuilder};
@@ -112,7 +112,8 @@ impl SampleBuilder {
         Self::with_window(codec, window)
     }
 
-    /// As [`new`](Self::new), but a missing packet is waited for until `window` packets (1 to 8,192) have come behind it.
+    /// As [`new`](Self::new), but a missing packet is waited for until `window` packets (1 to 8,192) have come behind
+    /// it.
     ///
     /// # Errors
     /// As [`new`](Self::new).

@@ -16,7 +16,7 @@ pub(crate) struct SctpSlots {
     pub(crate) max_channels: Option<u16>,
 }
 
-/// A view of the SCTP transport. Changes are told by
+/// A view of the SCTP transport (`RTCSctpTransport`, webrtc-pc section 6.1.1). Changes are told by
 /// [`SctpTransportStateChange`](crate::PeerConnectionEvent::SctpTransportStateChange).
 #[derive(Debug, Clone)]
 #[doc(alias = "RTCSctpTransport")]

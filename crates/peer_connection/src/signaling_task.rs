@@ -84,7 +84,11 @@ pub(crate) enum NetworkEvent {
         certificate: Option<Vec<u8>>,
     },
     SctpTransport(SctpView),
-    DtlsHandshakeError(String),
+    DtlsTransportError {
+        transport: TransportId,
+        component: IceComponent,
+        error: RtcError,
+    },
     DataChannel {
         channel: Arc<DataChannelShared>,
         events: mpsc::UnboundedReceiver<DataChannelEvent>,
@@ -246,8 +250,8 @@ impl SignalingTask {
                 transport_views::dtls_changed(state, (transport, component), now, certificate);
             }
             NetworkEvent::SctpTransport(view) => transport_views::sctp_changed(state, view),
-            NetworkEvent::DtlsHandshakeError(error) => {
-                state.events.emit(PeerConnectionEvent::DtlsHandshakeError(error));
+            NetworkEvent::DtlsTransportError { transport, component, error } => {
+                transport_views::dtls_failed(state, (transport, component), error);
             }
             NetworkEvent::DataChannel { channel, events } => {
                 let channel = DataChannel::new(channel, self.shared.network.clone(), events);

@@ -36,11 +36,11 @@ impl SignalingState {
     }
 }
 
-/// A description as signalling carries it (`RTCSessionDescription`). `Debug` shows its length only: the text holds
-/// `ice-pwd`.
+/// A description as signalling carries it (`RTCSessionDescription`, webrtc-pc section 4.6.2). `Debug` shows its
+/// length only: the text holds `ice-pwd`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionDescription {
-    /// What it is.
+    /// What it is (webrtc-pc section 4.6.2, `type`).
     pub sdp_type: SdpType,
     /// The SDP; empty for a rollback.
     pub sdp: String,
@@ -74,7 +74,7 @@ impl SessionDescription {
     }
 }
 
-/// A candidate as signalling carries it (`RTCIceCandidateInit`).
+/// A candidate as signalling carries it (`RTCIceCandidateInit`, webrtc-pc section 4.8.1).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IceCandidateInit {
     /// The candidate attribute, `candidate:...`; empty for the end of candidates.
@@ -87,7 +87,7 @@ pub struct IceCandidateInit {
     pub username_fragment: Option<String>,
 }
 
-/// Options of `create_offer` (`RTCOfferOptions`).
+/// Options of `create_offer` (`RTCOfferOptions`, webrtc-pc section 4.2.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct OfferOptions {

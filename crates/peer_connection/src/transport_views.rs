@@ -11,12 +11,12 @@ use peerstack_jsep::{IceComponent, TransportId};
 use peerstack_p2p::{Candidate, CandidatePair, IceGatheringState, IceRole, IceTransportState};
 use peerstack_sctp::SctpTransportState;
 
-use crate::PeerConnectionEvent;
 use crate::dtls_transport::DtlsTransport;
 use crate::ice_transport::{IceParameters, IceTransport, TransportObject, add_candidate};
-use crate::peer_connection_event::SelectedCandidatePairEvent;
+use crate::peer_connection_event::{DtlsTransportErrorEvent, SelectedCandidatePairEvent};
 use crate::sctp_transport::{SctpSlots, SctpTransport};
 use crate::shared::{Description, State};
+use crate::{PeerConnectionEvent, RtcError};
 
 /// The transports of a connection after a description was applied.
 #[derive(Debug, Default)]
@@ -265,6 +265,15 @@ pub(crate) fn dtls_changed(
     }
 }
 
+/// The handshake failed, and why; the state follows (webrtc-pc section 5.5).
+pub(crate) fn dtls_failed(state: &mut State, id: (TransportId, IceComponent), error: RtcError) {
+    if let Some(object) = state.views.objects.get(&id) {
+        object.slots().dtls_error = Some(error.clone());
+        let event = DtlsTransportErrorEvent { transport: DtlsTransport::new(object), error };
+        state.events.emit(PeerConnectionEvent::DtlsTransportError(Box::new(event)));
+    }
+}
+
 /// webrtc-pc section 5.5: the peer's certificates are known when DTLS connects, and stay known.
 fn set_dtls_state(
     state: &mut State,
@@ -276,6 +285,9 @@ fn set_dtls_state(
         let mut slots = object.slots();
         if let Some(certificate) = certificate {
             slots.remote_certificates = vec![certificate];
+        }
+        if now != DtlsTransportState::Failed {
+            slots.dtls_error = None;
         }
         std::mem::replace(&mut slots.dtls_state, now)
     };

@@ -25,6 +25,9 @@ const MAX_RESETS: usize = 256;
 const EVENT_COST: usize = 64;
 /// Messages one channel may have waiting, whatever their size.
 const MAX_QUEUED_MESSAGES: usize = 1 << 18;
+/// Bytes of the labels and protocols of the channels that a peer opened and that are not closed: DCEP allows 65,535 of
+/// each (RFC 8832 section 5.1), on each of the streams. A channel beyond it is refused by the reset of its stream.
+pub const MAX_PEER_NAME_BYTES: usize = 8 << 20;
 /// Messages for streams whose channel the application has not created yet.
 const MAX_ORPHAN_BYTES: usize = 256 << 10;
 
@@ -396,6 +399,14 @@ impl DataChannelController {
 
     fn on_first_dcep<A: SctpAssociation>(&mut self, association: &mut A, sid: u16, payload: &[u8]) {
         let open = match DcepMessage::parse(payload) {
+            Ok(DcepMessage::Open(open))
+                if self.peer_name_bytes() + open.label.len() + open.protocol.len() > MAX_PEER_NAME_BYTES =>
+            {
+                self.ignored += 1;
+                tracing::debug!(target: "peerstack::sctp", sid, "the names of the peer's channels are too long");
+                let _ = association.reset_stream(sid);
+                return;
+            }
             Ok(DcepMessage::Open(open)) if self.sids.reserve(sid) => open,
             other => {
                 self.ignored += 1;
@@ -407,7 +418,7 @@ impl DataChannelController {
             }
         };
         let mut channel = SctpDataChannel::new(DataChannelInit::from_open(open, sid));
-        channel.state = DataChannelState::Open;
+        (channel.state, channel.of_peer) = (DataChannelState::Open, true);
         let init = channel.init.clone();
         let id = self.insert(channel);
         self.enqueue_dcep(id, &DcepMessage::Ack);
@@ -463,6 +474,12 @@ impl DataChannelController {
             self.undrained += data.len() + EVENT_COST;
             self.events.push_back(DataChannelEvent::Message { id, kind, data });
         }
+    }
+
+    /// There are as many channels as streams at most, and each takes a message of the peer's.
+    fn peer_name_bytes(&self) -> usize {
+        let theirs = self.channels.values().filter(|channel| channel.of_peer);
+        theirs.map(|channel| channel.init.label.len() + channel.init.protocol.len()).sum()
     }
 
     /// A message for a channel that is not there: the application may be about to create it (negotiated). Kept

@@ -336,3 +336,33 @@ fn the_corpus_never_panics() {
         }
     }
 }
+
+/// Labels and protocols of 65,535 bytes each: a peer has 64 such channels, and the stream of one more is reset; once
+/// one of them is gone there is room again.
+#[test]
+fn long_names_are_bounded() {
+    let mut pair = Pair::new();
+    pair.connect();
+    let long = DataChannelInit {
+        protocol: "p".repeat(usize::from(u16::MAX)),
+        ..DataChannelInit::labelled("l".repeat(usize::from(u16::MAX)))
+    };
+    let fit = crate::MAX_PEER_NAME_BYTES / (2 * usize::from(u16::MAX));
+    let mut ids = Vec::new();
+    for number in 0..=fit {
+        let id = pair.peers[0].sctp.create_data_channel(pair.now, long.clone()).unwrap();
+        let told = |pair: &mut Pair| {
+            let (there, closed) = (pair.peers[1].incoming(), DataChannelEvent::Closed { id });
+            there.is_some() || pair.peers[0].saw(&closed)
+        };
+        assert!(pair.run_until(ms(20_000), told), "{number}");
+        assert_eq!(pair.peers[0].saw(&DataChannelEvent::Closed { id }), number == fit);
+        pair.peers[1].events.clear();
+        ids.push(id);
+    }
+    pair.peers[0].sctp.close_data_channel(pair.now, ids[3]);
+    assert!(pair.run_until(ms(5_000), |pair| pair.peers[0].saw(&DataChannelEvent::Closed { id: ids[3] })));
+    pair.peers[1].events.clear();
+    pair.peers[0].sctp.create_data_channel(pair.now, long).unwrap();
+    assert!(pair.run_until(ms(20_000), |pair| pair.peers[1].incoming().is_some()));
+}

@@ -17,6 +17,7 @@ mod test_pair;
 #[cfg(test)]
 mod transition_tests;
 
+pub use data_channel_controller::MAX_PEER_NAME_BYTES;
 pub use dcep::{DataChannelOpen, DcepError, DcepMessage, Reliability};
 pub use sctp_association::{
     AssociationConfig, AssociationError, AssociationEvent, AssociationInit, AssociationMessage,

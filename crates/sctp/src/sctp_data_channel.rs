@@ -385,6 +385,8 @@ pub(crate) struct SctpDataChannel {
     pub(crate) init: DataChannelInit,
     pub(crate) sid: Option<u16>,
     pub(crate) state: DataChannelState,
+    /// The peer opened it.
+    pub(crate) of_peer: bool,
     /// DATA_CHANNEL_OPEN is out and neither ACK nor data came (RFC 8832 section 6): all is sent in order.
     pub(crate) ack_pending: bool,
     pub(crate) queue: VecDeque<QueuedMessage>,
@@ -411,6 +413,7 @@ impl SctpDataChannel {
             sid: init.id,
             init,
             state: DataChannelState::Connecting,
+            of_peer: false,
             ack_pending: false,
             queue: VecDeque::new(),
             queued: 0,

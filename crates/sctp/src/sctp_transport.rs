@@ -25,7 +25,7 @@ use crate::sctp_data_channel::{
 };
 use crate::sctp_proto_association::SctpProtoAssociation;
 
-/// W3C `RTCSctpTransportState`.
+/// W3C `RTCSctpTransportState` (webrtc-pc section 6.1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SctpTransportState {
     /// The association does not stand yet.

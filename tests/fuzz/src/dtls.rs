@@ -89,7 +89,7 @@ impl Pair {
         }
         while let Some(event) = end.events.try_next() {
             if let DtlsTransportEvent::HandshakeError(error) = event {
-                end.error = Some(error);
+                end.error = Some(error.to_string());
             }
         }
         let sent = end.dtls.ice_mut().take_sent();

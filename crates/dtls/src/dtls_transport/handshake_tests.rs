@@ -8,8 +8,8 @@ use peerstack_p2p::{FakeIceFate, FakeIceSide, IceTransport};
 use super::tests::connected;
 use crate::test_pair::{Pair, certificates, config, start};
 use crate::{
-    DtlsEngineKind, DtlsFingerprint, DtlsRole, DtlsTransportEvent, DtlsTransportInternal, DtlsTransportState,
-    DtlsVersion, SrtpProtectionProfile,
+    DtlsEngineError, DtlsEngineKind, DtlsFingerprint, DtlsRole, DtlsTransportEvent, DtlsTransportInternal,
+    DtlsTransportState, DtlsVersion, SrtpProtectionProfile,
 };
 
 use DtlsTransportState::{Connected, Connecting, Failed, New};
@@ -177,7 +177,7 @@ fn a_wrong_fingerprint_fails_before_keys() {
             assert_eq!(peer.states(), [Connecting, Failed]);
             assert!(matches!(
                 &peer.told[1],
-                DtlsTransportEvent::HandshakeError(reason) if reason.contains("fingerprint")
+                DtlsTransportEvent::HandshakeError(reason) if *reason == DtlsEngineError::Fingerprint
             ));
             assert!(!peer.told.iter().any(|event| matches!(event, DtlsTransportEvent::WritableState(_))));
             assert_eq!(peer.dtls.srtp_keying_material(), None);

@@ -11,7 +11,7 @@ use std::fmt;
 use peerstack_dtls::{DtlsTransportInternal, DtlsTransportState};
 use peerstack_p2p::{IceGatheringState as TransportGatheringState, IceRole, IceTransport, IceTransportState};
 
-/// W3C `RTCIceConnectionState`: ICE of all transports together.
+/// W3C `RTCIceConnectionState` (webrtc-pc section 4.3.4): ICE of all transports together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IceConnectionState {
     /// All transports are new or closed, or there are none.
@@ -31,7 +31,7 @@ pub enum IceConnectionState {
     Closed,
 }
 
-/// W3C `RTCPeerConnectionState`: ICE and DTLS of all transports together.
+/// W3C `RTCPeerConnectionState` (webrtc-pc section 4.3.3): ICE and DTLS of all transports together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum PeerConnectionState {
     /// All transports are new or closed, or there are none.
@@ -49,7 +49,7 @@ pub enum PeerConnectionState {
     Closed,
 }
 
-/// W3C `RTCIceGatheringState`: gathering of all transports together.
+/// W3C `RTCIceGatheringState` (webrtc-pc section 4.3.2): gathering of all transports together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum IceGatheringState {
     /// None gathers and some did not start, or there are none.

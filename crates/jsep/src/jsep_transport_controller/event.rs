@@ -1,6 +1,6 @@
 //! What the controller tells upward.
 
-use peerstack_dtls::DtlsTransportState;
+use peerstack_dtls::{DtlsEngineError, DtlsTransportState};
 use peerstack_p2p::{
     Candidate, CandidateErrorEvent, CandidatePairChange, IceGatheringState as TransportGatheringState,
     IceTransportState, NetworkRoute,
@@ -107,8 +107,12 @@ pub enum JsepTransportControllerEvent {
     DtlsHandshakeError {
         /// The m-section.
         mid: String,
+        /// The transport.
+        transport: TransportId,
+        /// Which packets it carries.
+        component: IceComponent,
         /// Why.
-        error: String,
+        error: DtlsEngineError,
     },
     /// The DTLS state of a transport changed (W3C `RTCDtlsTransport` `statechange`).
     DtlsStateChange {

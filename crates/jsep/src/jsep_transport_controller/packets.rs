@@ -373,7 +373,7 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
                 self.events.emit(Event::DtlsStateChange { mid, transport: id, component, state });
             }
             DtlsTransportEvent::HandshakeError(error) => {
-                self.events.emit(Event::DtlsHandshakeError { mid, error });
+                self.events.emit(Event::DtlsHandshakeError { mid, transport: id, component, error });
             }
             _ => {}
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The longest packet, in units of 2.5 ms: 120 ms (RFC 6716 section 3.4, R5).
 const MAX_UNITS: u32 = 48;
 
-/// The duration of an Opus packet by its first bytes; `None` if it is malformed.
+/// The duration of an Opus packet by its first bytes (RFC 6716 section 3.1); `None` if it is malformed.
 pub fn opus_packet_duration(packet: &[u8]) -> Option<Duration> {
     let first = *packet.first()?;
     let config = first >> 3;

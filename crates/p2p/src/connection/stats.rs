@@ -32,6 +32,8 @@ pub struct ConnectionStats {
     pub current_round_trip_time: Option<Duration>,
     /// When data was last sent.
     pub last_packet_sent: Option<Instant>,
+    /// When data was last received.
+    pub last_packet_received: Option<Instant>,
     consented: bool,
 }
 

@@ -21,7 +21,7 @@ impl Connection {
     ) {
         self.last_ping_sent = ping_sent;
         self.last_ping_received = ping_received;
-        self.last_data_received = data_received;
+        self.stats.last_packet_received = data_received;
     }
 
     pub(crate) fn set_nomination_for_test(&mut self, remote_nomination: u32) {

@@ -11,7 +11,7 @@ use peerstack_jsep::{
 };
 use peerstack_p2p::{Candidate, CandidatePair};
 use peerstack_rtp_transport::SrtpBackendKind;
-use peerstack_sctp::MAX_SCTP_STREAMS;
+use peerstack_sctp::{MAX_PEER_NAME_BYTES, MAX_SCTP_STREAMS};
 use tokio::sync::{mpsc, oneshot};
 
 use super::shared_socket_factory::SharedSocketFactory;
@@ -20,6 +20,7 @@ use crate::data_channel::{
     DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState,
 };
 use crate::dropping_queue::DroppingQueue;
+use crate::held_bytes::{Held, HeldBytes};
 use crate::media_stream_track::MediaStreamTrack;
 use crate::rtp_packet::{RtcpFeedback, RtcpPacket, RtpPacket, RtpSource};
 use crate::rtp_transceiver::TransceiverId;
@@ -231,6 +232,8 @@ pub(crate) struct HandleShared {
     channels: Mutex<Channels>,
     /// Messages of all channels that the application has not taken.
     pub(super) unread: Arc<UnreadGate>,
+    /// Labels and protocols of channels that the peer opened.
+    peer_names: HeldBytes,
     /// RTCP that is not read here.
     pub(crate) rtcp: DroppingQueue<RtcpPacket>,
     /// What was measured last, once the connection is closed.
@@ -303,6 +306,7 @@ impl HandleShared {
             next_channel: AtomicU32::new(0),
             channels: Mutex::new(Channels::default()),
             unread: Arc::new(UnreadGate::new(MAX_UNREAD_OF_ALL)),
+            peer_names: HeldBytes::default(),
             rtcp: DroppingQueue::new(MAX_RAW_RTCP),
             last_stats: Mutex::new(None),
         }
@@ -352,10 +356,11 @@ impl HandleShared {
             return Err(RtcError::operation(format!("there are {MAX_DATA_CHANNELS} data channels already")));
         }
         init.id = channels.id_for(&init, &alive)?;
-        Ok(self.enter(&mut channels, label, init))
+        Ok(self.enter(&mut channels, label, init, None))
     }
 
-    /// A channel the peer made; `None` if its id is taken.
+    /// A channel the peer made; `None` if its id is taken, or if the names of those it made before, closed ones that
+    /// nobody has taken yet among them, are too long.
     pub(super) fn register_incoming(
         &self,
         label: String,
@@ -364,12 +369,22 @@ impl HandleShared {
         let mut channels = self.lock_channels();
         let alive = channels.alive();
         let taken = alive.iter().any(|channel| channel.id().is_some() && channel.id() == init.id);
-        (!taken && alive.len() < MAX_DATA_CHANNELS).then(|| self.enter(&mut channels, label, init))
+        if taken || alive.len() >= MAX_DATA_CHANNELS {
+            return None;
+        }
+        let names = self.peer_names.take(label.len() + init.protocol.len(), MAX_PEER_NAME_BYTES)?;
+        Some(self.enter(&mut channels, label, init, Some(names)))
     }
 
-    fn enter(&self, channels: &mut Channels, label: String, init: DataChannelInit) -> Arc<DataChannelShared> {
+    fn enter(
+        &self,
+        channels: &mut Channels,
+        label: String,
+        init: DataChannelInit,
+        names: Option<Held>,
+    ) -> Arc<DataChannelShared> {
         let key = ChannelKey(self.next_channel.fetch_add(1, Ordering::Relaxed));
-        let channel = Arc::new(DataChannelShared::new(key, label, init, Arc::clone(&self.unread)));
+        let channel = Arc::new(DataChannelShared::new(key, label, init, Arc::clone(&self.unread), names));
         channels.all.push(Arc::downgrade(&channel));
         channel
     }

@@ -25,13 +25,13 @@ use super::media::Media;
 use super::rtcp::Rtcp;
 use super::shared_socket_factory::SharedSocketFactory;
 use super::transport_factory::TransportFactory;
-use crate::SdpType;
 use crate::configuration::Settings;
 use crate::rtp_packet::{RtcpPacket, RtpPacket, RtpSource};
 use crate::rtp_transceiver::TransceiverId;
 use crate::signaling_task::NetworkEvent;
 use crate::stats::{DataChannelStats, NetworkSnapshot, StatsClock, add_transport};
 use crate::transport_views::IceChange;
+use crate::{RtcError, SdpType};
 
 /// See the module.
 #[derive(Debug)]
@@ -402,7 +402,10 @@ impl Connection {
                 self.tell(NetworkEvent::DtlsTransport { transport, component, state, certificate });
             }
             E::SctpStateChange { transport, state } => self.tell_sctp(transport, state),
-            E::DtlsHandshakeError { error, .. } => self.tell(NetworkEvent::DtlsHandshakeError(error)),
+            E::DtlsHandshakeError { transport, component, error, .. } => {
+                let error = RtcError::dtls(&error);
+                self.tell(NetworkEvent::DtlsTransportError { transport, component, error });
+            }
             _ => {}
         }
     }

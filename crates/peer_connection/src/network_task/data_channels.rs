@@ -290,7 +290,8 @@ impl DataChannels {
             priority: PriorityType::from_wire(init.priority),
         };
         let Some(shared) = handles.register_incoming(init.label, ours) else {
-            // The peer took an id that a channel of ours, made this moment, has: it is refused (RFC 8832 section 6).
+            // The peer took an id that a channel of ours, made this moment, has (RFC 8832 section 6), or its names
+            // pile up: it is refused.
             sctp.close_data_channel(now, id);
             return;
         };

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::as_word;
 use crate::data_channel::{DataChannelShared, DataChannelState};
 
-/// `RTCDataChannelStats`.
+/// webrtc-stats, `RTCDataChannelStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -52,7 +52,7 @@ impl DataChannelStats {
     }
 }
 
-/// `RTCPeerConnectionStats`.
+/// webrtc-stats, `RTCPeerConnectionStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::kind_word;
 use crate::{MediaStreamTrack, TrackKind};
 
-/// `RTCMediaSourceStats`, with the members of `RTCAudioSourceStats` or `RTCVideoSourceStats`.
+/// webrtc-stats, `RTCMediaSourceStats`, with the members of `RTCAudioSourceStats` or `RTCVideoSourceStats`.
 ///
 /// The engine encodes nothing: a source is measured where its packets are handed over.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]

@@ -18,7 +18,7 @@ use crate::rtp_transceiver::TransceiverId;
 use crate::shared::{Shared, State};
 use crate::{MediaStreamTrack, PeerConnectionState, RtcError};
 
-/// `RTCStatsReport`.
+/// All that was measured (`RTCStatsReport`, webrtc-pc section 8.3).
 ///
 /// Serializes as the map JavaScript shows: ids, and for each the object with W3C's member names
 /// ([`to_json`](Self::to_json)).
@@ -31,9 +31,9 @@ pub struct StatsReport {
     pub connection_state: PeerConnectionState,
     /// The connection; `None` in the report of a selector.
     pub peer_connection: Option<PeerConnectionStats>,
-    /// Transports.
+    /// Transports (webrtc-stats, `RTCStatsType`: `transport`).
     pub transports: Vec<TransportStats>,
-    /// Pairs of candidates of all transports.
+    /// Pairs of candidates of all transports (webrtc-stats, `RTCStatsType`: `candidate-pair`).
     pub candidate_pairs: Vec<CandidatePairStats>,
     /// Our candidates.
     pub local_candidates: Vec<CandidateStats>,
@@ -51,13 +51,14 @@ pub struct StatsReport {
     pub remote_inbound_rtp: Vec<RemoteInboundRtpStats>,
     /// What the peer reports of the streams received.
     pub remote_outbound_rtp: Vec<RemoteOutboundRtpStats>,
-    /// The tracks that are sent.
+    /// The tracks that are sent (webrtc-stats, `RTCStatsType`: `media-source`).
     pub media_sources: Vec<MediaSourceStats>,
-    /// Data channels that are not closed.
+    /// Data channels that are not closed (webrtc-stats, `RTCStatsType`: `data-channel`).
     pub data_channels: Vec<DataChannelStats>,
 }
 
-/// One object of a report. Serializes with its `type`, as W3C's `RTCStatsType` says.
+/// One object of a report (`RTCStats`, webrtc-pc section 8.4). Serializes with its `type`, as W3C's `RTCStatsType`
+/// says.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 #[doc(alias = "RTCStats")]
@@ -248,7 +249,7 @@ impl StatsReport {
         report
     }
 
-    /// All objects, those of one kind together.
+    /// All objects, those of one kind together (webrtc-pc section 8.3, the `maplike`).
     pub fn iter(&self) -> impl Iterator<Item = Stats<'_>> {
         let connection = self.peer_connection.iter().map(Stats::PeerConnection);
         connection
@@ -271,7 +272,8 @@ impl StatsReport {
         self.iter().find(|stats| stats.id() == id)
     }
 
-    /// The report as JSON: an object of objects, by id, with W3C's member names; what is not known is left out.
+    /// The report as JSON: an object of objects, by id, with W3C's member names; what is not known is left out. Not
+    /// W3C's.
     pub fn to_json(&self) -> String {
         // Strings as keys and numbers that are finite: there is nothing that JSON could not say.
         serde_json::to_string(self).unwrap_or_default()

@@ -10,7 +10,7 @@ use super::{StatsClock, milliseconds};
 use crate::TrackKind;
 use crate::media_stream_track::TakenFrames;
 
-/// `RTCCodecStats`.
+/// webrtc-stats, `RTCCodecStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -59,7 +59,7 @@ pub(crate) fn codec_stats(
     }
 }
 
-/// `RTCInboundRtpStreamStats`.
+/// webrtc-stats, `RTCInboundRtpStreamStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -80,8 +80,8 @@ pub struct InboundRtpStats {
     /// Section; empty for a stream that none claims.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mid: String,
-    /// RTP stream id (RFC 8852) where its packets carry one: which of the layers of a simulcast sender it is. Not W3C's,
-    /// whose receivers get no simulcast.
+    /// RTP stream id (RFC 8852) where its packets carry one: which of the layers of a simulcast sender it is. Not
+    /// W3C's, whose receivers get no simulcast.
     #[serde(skip)]
     pub rid: Option<String>,
     /// Id of its track.
@@ -163,7 +163,7 @@ impl InboundRtpStats {
         }
     }
 
-    /// With the streams of its retransmissions, which are counted here too (webrtc-stats section 8.4).
+    /// With the streams of its retransmissions, which are counted here too (webrtc-stats, `RTCInboundRtpStreamStats`).
     pub(crate) fn with_retransmissions(
         mut self,
         repairs: impl Iterator<Item = media::InboundRtpStats>,
@@ -208,7 +208,7 @@ impl InboundRtpStats {
     }
 }
 
-/// `RTCOutboundRtpStreamStats`.
+/// webrtc-stats, `RTCOutboundRtpStreamStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -291,7 +291,7 @@ impl OutboundRtpStats {
         }
     }
 
-    /// With the stream of its retransmissions, which is counted here too (webrtc-stats section 8.6).
+    /// With the stream of its retransmissions, which is counted here too (webrtc-stats, `RTCOutboundRtpStreamStats`).
     pub(crate) fn with_retransmissions(
         mut self,
         rtx_ssrc: u32,
@@ -326,7 +326,7 @@ impl OutboundRtpStats {
     }
 }
 
-/// `RTCRemoteInboundRtpStreamStats`: what the peer's receiver reports say.
+/// webrtc-stats, `RTCRemoteInboundRtpStreamStats`: what the peer's receiver reports say.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -381,7 +381,7 @@ impl RemoteInboundRtpStats {
     }
 }
 
-/// `RTCRemoteOutboundRtpStreamStats`: what the peer's sender reports say.
+/// webrtc-stats, `RTCRemoteOutboundRtpStreamStats`: what the peer's sender reports say.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

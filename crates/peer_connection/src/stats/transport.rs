@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{NetworkSnapshot, StatsClock, as_word, word};
 
-/// `RTCTransportStats`.
+/// webrtc-stats, `RTCTransportStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -74,7 +74,7 @@ pub struct TransportStats {
     pub selected_candidate_pair: Option<SelectedPairStats>,
 }
 
-/// The two ends of the selected pair.
+/// The two ends of the selected pair. Not W3C's: there the report has them by their ids.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct SelectedPairStats {
@@ -84,7 +84,7 @@ pub struct SelectedPairStats {
     pub remote: CandidateStats,
 }
 
-/// `RTCIceCandidateStats`.
+/// webrtc-stats, `RTCIceCandidateStats`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -95,8 +95,8 @@ pub struct CandidateStats {
     pub timestamp: f64,
     /// Its transport.
     pub transport_id: String,
-    /// Address, or the name that was signalled in its place. `None` (`null`) of a peer's candidate that is known from its
-    /// checks alone, until it is signalled, and of one of ours that a name hides.
+    /// Address, or the name that was signalled in its place. `None` (`null`) of a peer's candidate that is known from
+    /// its checks alone, until it is signalled, and of one of ours that a name hides.
     pub address: Option<String>,
     /// Port.
     pub port: u16,
@@ -168,7 +168,7 @@ fn candidate_id(transport_id: &str, candidate: &Candidate) -> String {
     format!("I{transport_id}_{:016x}", hasher.finish())
 }
 
-/// `RTCIceCandidatePairStats`.
+/// webrtc-stats, `RTCIceCandidatePairStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -198,6 +198,9 @@ pub struct CandidatePairStats {
     /// When data was last sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_packet_sent_timestamp: Option<f64>,
+    /// When data was last received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_packet_received_timestamp: Option<f64>,
     /// Sum of the round-trip times of all checks in seconds.
     pub total_round_trip_time: f64,
     /// Round-trip time of the last check in seconds.
@@ -237,6 +240,7 @@ impl CandidatePairStats {
             bytes_sent: stats.sent.bytes,
             bytes_received: stats.received.bytes,
             last_packet_sent_timestamp: stats.last_packet_sent.map(|at| clock.at(at)),
+            last_packet_received_timestamp: stats.last_packet_received.map(|at| clock.at(at)),
             total_round_trip_time: stats.total_round_trip_time.as_secs_f64(),
             current_round_trip_time: stats.current_round_trip_time.as_ref().map(Duration::as_secs_f64),
             requests_received: stats.requests_received,
@@ -250,7 +254,7 @@ impl CandidatePairStats {
     }
 }
 
-/// `RTCCertificateStats`.
+/// webrtc-stats, `RTCCertificateStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

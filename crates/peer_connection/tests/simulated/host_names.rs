@@ -60,7 +60,7 @@ async fn host_addresses_are_told_to_neighbours_alone() {
         );
         let pair = a.pc.selected_candidate_pair().await.unwrap().unwrap();
         assert_eq!(format!("{:?}", pair.local).contains("192.0.2.1"), !hide);
-        // Nor is shown what the peer's name stands for (webrtc-stats section 8.21): what was signalled is.
+        // Nor is shown what the peer's name stands for (webrtc-stats, `RTCIceCandidateStats`): what was signalled is.
         let signalled = !hide || ask;
         let remote = format!("{:?} {:?} {:?}", stats.remote_candidates, pair.remote, stats.transports);
         assert!(signalled || !remote.contains("192.0.2.2"), "{remote}");

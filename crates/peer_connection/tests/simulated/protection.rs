@@ -5,12 +5,14 @@ use peerstack_base::Random;
 use peerstack_netsim::{Host, Lab};
 use peerstack_peer_connection::{
     Certificate, Configuration, DataChannelInit, DtlsFingerprint, DtlsTransportState, KeyAlgorithm,
-    MediaStreamTrack, OfferOptions, PeerConnection, PeerConnectionState, RtcErrorKind, RtpProtection,
-    RtpSender, SessionDescription, Settings, TrackKind,
+    KeygenAlgorithm, MediaStreamTrack, OfferOptions, PeerConnection, PeerConnectionEvent,
+    PeerConnectionState, RtcErrorDetail, RtcErrorKind, RtpProtection, RtpSender, SessionDescription,
+    Settings, TrackKind, generate_certificate,
 };
 
 use crate::harness::{
-    Peer, dependencies, joined, ms, negotiate, negotiate_with, pass, send_media, two_hosts, two_peers,
+    Peer, dependencies, joined, ms, negotiate, negotiate_changed, negotiate_with, pass, send_media,
+    two_hosts, two_peers,
 };
 
 fn configured(protection: RtpProtection) -> Configuration {
@@ -50,8 +52,8 @@ fn lines<'s>(description: &'s SessionDescription, start: &str) -> Vec<&'s str> {
     description.sdp.lines().filter(|line| line.starts_with(start)).collect()
 }
 
-/// RFC 4568 by configuration of both sides: keys in the descriptions, media both ways of one negotiation and the next, no
-/// DTLS, no data channels; in the clear likewise, without keys.
+/// RFC 4568 by configuration of both sides: keys in the descriptions, media both ways of one negotiation and the
+/// next, no DTLS, no data channels; in the clear likewise, without keys.
 #[tokio::test(start_paused = true)]
 async fn media_flows_without_dtls_where_both_sides_are_configured_so() {
     for (seed, protection, cipher, protocol) in [
@@ -126,8 +128,8 @@ fn in_the_clear(description: SessionDescription) -> SessionDescription {
     description
 }
 
-/// Whatever SDP says, a connection of the default configuration speaks DTLS-SRTP: keys beside a fingerprint have no effect,
-/// keys or nothing in its place are refused.
+/// Whatever SDP says, a connection of the default configuration speaks DTLS-SRTP: keys beside a fingerprint have no
+/// effect, keys or nothing in its place are refused.
 #[tokio::test(start_paused = true)]
 async fn a_description_alone_takes_no_protection_away() {
     for change in [sdes_alone, in_the_clear] {
@@ -177,7 +179,8 @@ async fn protections_do_not_mix() {
     }
 }
 
-/// D23: of several fingerprints those that can be checked count, in any hash function there is; none of them is refused.
+/// D23: of several fingerprints those that can be checked count, in any hash function there is; none of them is
+/// refused.
 #[tokio::test(start_paused = true)]
 async fn fingerprints_of_any_known_hash_function_count() {
     for (algorithm, good) in [("sha-384", true), ("sha-512", true), ("sha-1", false), ("sha-999", false)] {
@@ -259,4 +262,44 @@ async fn another_fingerprint_is_another_association() {
     );
     assert_ne!(transport.remote_certificates(), before);
     flows(&audio, &second, 100).await;
+}
+
+/// D09, webrtc-pc section 5.5: a certificate that no fingerprint announced is told as such, before the states; the
+/// peer, which hears nothing more, is told that its handshake failed.
+#[tokio::test(start_paused = true)]
+async fn what_ends_dtls_is_told() {
+    let (_lab, a, b) = two_peers(97, ms(5));
+    let (mut at_a, mut at_b) = (a.pc.events(), b.pc.events());
+    let _channel = a.pc.create_data_channel("data", DataChannelInit::default()).unwrap();
+    let other = generate_certificate(KeygenAlgorithm::default(), None).unwrap().fingerprint().to_string();
+    negotiate_changed(&a, &b, |sdp| {
+        let lines = sdp.lines().map(|line| match line.strip_prefix("a=fingerprint:") {
+            Some(_) if sdp.contains("a=setup:actpass") => format!("a=fingerprint:{other}\r\n"),
+            _ => format!("{line}\r\n"),
+        });
+        lines.collect()
+    })
+    .await;
+    pass(ms(40_000)).await;
+    for (pc, events, detail) in [
+        (&b.pc, &mut at_b, RtcErrorDetail::FingerprintFailure),
+        (&a.pc, &mut at_a, RtcErrorDetail::DtlsFailure { received_alert: None }),
+    ] {
+        let told: Vec<String> = std::iter::from_fn(|| events.try_next())
+            .filter_map(|event| match event {
+                PeerConnectionEvent::DtlsTransportError(event) => {
+                    assert_eq!(event.error.kind, RtcErrorKind::OperationError);
+                    assert_eq!(event.transport.state(), DtlsTransportState::Failed);
+                    assert_eq!(event.transport.error(), Some(event.error.clone()));
+                    Some(event.error.detail.unwrap().as_str().to_owned())
+                }
+                PeerConnectionEvent::DtlsTransportStateChange { state, .. } => Some(format!("{state:?}")),
+                PeerConnectionEvent::ConnectionStateChange(state) => Some(format!("connection {state:?}")),
+                _ => None,
+            })
+            .collect();
+        let wanted = ["connection Connecting", "Connecting", detail.as_str(), "Failed", "connection Failed"];
+        assert_eq!(told, wanted);
+        assert_eq!(pc.sctp().unwrap().transport().error().and_then(|error| error.detail), Some(detail));
+    }
 }

@@ -90,7 +90,17 @@ const MANDATORY: &[(&str, &str, &[&str])] = &[
 /// server, only some codecs have parameters.
 const SOMEWHERE: &[(&str, &[&str])] = &[
     ("codec", &["channels", "sdpFmtpLine"]),
-    ("candidate-pair", &["bytesSent", "bytesReceived", "totalRoundTripTime", "currentRoundTripTime"]),
+    (
+        "candidate-pair",
+        &[
+            "bytesSent",
+            "bytesReceived",
+            "totalRoundTripTime",
+            "currentRoundTripTime",
+            "lastPacketSentTimestamp",
+            "lastPacketReceivedTimestamp",
+        ],
+    ),
     ("local-candidate", &["url"]),
     ("remote-candidate", &["address"]),
 ];
@@ -160,7 +170,6 @@ const OTHERS: &[(&str, &[&str])] = &[
         &[
             "packetsSent",
             "packetsReceived",
-            "lastPacketSentTimestamp",
             "requestsReceived",
             "requestsSent",
             "responsesReceived",

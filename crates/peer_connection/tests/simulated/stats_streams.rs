@@ -1,5 +1,5 @@
 //! One object for each SSRC that is sent or received: the layers of simulcast, and their retransmissions, which are no
-//! streams of their own (webrtc-stats sections 8.4 to 8.7).
+//! streams of their own (webrtc-stats, the hierarchy of RTP streams).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,8 +56,9 @@ fn layers(
     RIDS.iter().map(|rid| ((*rid).to_owned(), pair(rid))).collect()
 }
 
-/// Q03: three layers each way. Each has objects of its own on both sides, with what that layer sent and its codec, reports of
-/// the peer included; what is sent again counts with the layer it repeats. The objects keep their ids over a negotiation.
+/// Q03: three layers each way. Each has objects of its own on both sides, with what that layer sent and its codec,
+/// reports of the peer included; what is sent again counts with the layer it repeats. The objects keep their ids over
+/// a negotiation.
 #[tokio::test(start_paused = true)]
 async fn each_layer_has_its_objects() {
     let (_lab, a, mut b) = two_peers(81, ms(5));
@@ -143,8 +144,8 @@ async fn each_layer_has_its_objects() {
     assert_eq!(sent.packets_sent, u64::from(PICTURES) * 2 + 9);
 }
 
-/// Without RTX what is sent again goes under the SSRC of the stream and is counted there; what comes again cannot be told
-/// from what comes first, so nothing is said of it.
+/// Without RTX what is sent again goes under the SSRC of the stream and is counted there; what comes again cannot be
+/// told from what comes first, so nothing is said of it.
 #[tokio::test(start_paused = true)]
 async fn what_is_sent_again_without_rtx_is_counted() {
     let (_lab, a, mut b) = two_peers(83, ms(5));

@@ -52,8 +52,8 @@ fn channels(events: &mut PeerConnectionEvents) -> Vec<DataChannel> {
     .collect()
 }
 
-/// K11: a peer opens and closes channels without end. Who does not read is told of so many of them; while nobody reads, what
-/// more the peer opens is closed; who reads is told of all.
+/// K11: a peer opens and closes channels without end. Who does not read is told of so many of them; while nobody
+/// reads, what more the peer opens is closed; who reads is told of all.
 #[tokio::test(start_paused = true)]
 async fn channels_that_nobody_takes_are_closed() {
     let (_lab, a, b, first, mut sleeper) = connected().await;
@@ -92,4 +92,52 @@ async fn channels_that_nobody_takes_are_closed() {
     for events in [&mut reader, &mut sleeper] {
         assert_eq!(channels(events).iter().map(DataChannel::id).collect::<Vec<_>>(), [again.id()]);
     }
+}
+
+/// What waits is bounded in bytes too: labels and protocols of 65,535 bytes each are refused beyond 8 MiB, whether
+/// their channels are open or were closed again, and taken again once somebody read.
+#[tokio::test(start_paused = true)]
+async fn names_that_nobody_takes_are_bounded() {
+    let (_lab, a, b, first, mut sleeper) = connected().await;
+    const NAME: usize = 65_535;
+    let fit = (8 << 20) / (2 * NAME);
+    let long = || {
+        let init = DataChannelInit { protocol: "p".repeat(NAME), ..DataChannelInit::default() };
+        a.create_data_channel(&"l".repeat(NAME), init).unwrap()
+    };
+    let mut open = Vec::new();
+    for number in 0..fit {
+        let channel = long();
+        opened(&channel).await;
+        // Every other one goes at once: to whoever did not read it costs as much.
+        if number % 2 == 0 {
+            channel.close();
+            closed(&channel).await;
+        } else {
+            open.push(channel);
+        }
+    }
+    let refused = long();
+    opened(&refused).await;
+    pass(ms(1_000)).await;
+    assert_eq!(refused.ready_state(), DataChannelState::Closed);
+    assert!(open.iter().chain([&first]).all(|channel| channel.ready_state() == DataChannelState::Open));
+    // One with a short name has room, and waits like the others.
+    let short = create(&a);
+    opened(&short).await;
+    pass(ms(500)).await;
+    assert_eq!(short.ready_state(), DataChannelState::Open);
+
+    let told = channels(&mut sleeper);
+    assert_eq!(told.len(), fit + 2);
+    assert!(told.iter().all(|channel| channel.label().len() <= NAME && channel.protocol().len() <= NAME));
+    drop(told);
+    pass(ms(1_000)).await;
+    let taken = long();
+    opened(&taken).await;
+    pass(ms(1_000)).await;
+    assert_eq!(taken.ready_state(), DataChannelState::Open);
+    let told = channels(&mut sleeper);
+    assert_eq!(told.iter().map(DataChannel::id).collect::<Vec<_>>(), [taken.id()]);
+    drop(b);
 }

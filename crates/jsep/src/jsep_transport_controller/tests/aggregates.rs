@@ -1,6 +1,6 @@
 //! The aggregate states as events: each change once and in order. The tables are beside the functions.
 
-use peerstack_dtls::{DtlsTransportEvent, DtlsTransportState};
+use peerstack_dtls::{DtlsEngineError, DtlsTransportEvent, DtlsTransportState};
 use peerstack_p2p::{IceGatheringState as TransportGatheringState, IceTransportEvent, IceTransportState};
 
 use super::*;
@@ -308,7 +308,7 @@ fn single_transports_tell_their_states() {
     test.ice("0").set_state(IceTransportState::Checking);
     test.ice("0").set_gathering_state(TransportGatheringState::Gathering);
     test.dtls("0").set_state(DtlsTransportState::Connecting);
-    test.dtls("0").emit(DtlsTransportEvent::HandshakeError("bad certificate".to_owned()));
+    test.dtls("0").emit(DtlsTransportEvent::HandshakeError(DtlsEngineError::Fingerprint));
     test.process();
     let mid = || "1".to_owned();
     assert_eq!(
@@ -334,7 +334,12 @@ fn single_transports_tell_their_states() {
                 component: IceComponent::Rtp,
                 state: DtlsTransportState::Connecting
             },
-            Event::DtlsHandshakeError { mid: mid(), error: "bad certificate".to_owned() },
+            Event::DtlsHandshakeError {
+                mid: mid(),
+                transport: id,
+                component: IceComponent::Rtp,
+                error: DtlsEngineError::Fingerprint
+            },
             Event::IceConnectionState(IceConnectionState::Checking),
             Event::PeerConnectionState(PeerConnectionState::Connecting),
         ]

@@ -1,7 +1,9 @@
 //! RTCP on a transport of its own: who gets one, who loses it, and what is asked of it meanwhile.
 
 use peerstack_base::{IoRequest, PacketOptions, SendError, SocketId};
-use peerstack_dtls::{DtlsRole, DtlsTransportEvent, DtlsTransportState, SrtpProtectionProfile};
+use peerstack_dtls::{
+    DtlsEngineError, DtlsRole, DtlsTransportEvent, DtlsTransportState, SrtpProtectionProfile,
+};
 use peerstack_p2p::{
     IceGatheringState as Gathering, IceRole, IceTransport, IceTransportEvent, IceTransportState,
 };
@@ -338,11 +340,12 @@ fn aggregates_are_of_both_components() {
     let state = DtlsTransportState::Connected;
     assert!(events.contains(&Event::DtlsStateChange { mid: mid.clone(), transport, component, state }));
 
-    test.rtcp("0").unwrap().emit(DtlsTransportEvent::HandshakeError("bad certificate".to_owned()));
+    test.rtcp("0").unwrap().emit(DtlsTransportEvent::HandshakeError(DtlsEngineError::Fingerprint));
     test.rtcp("0").unwrap().set_state(DtlsTransportState::Failed);
     test.process();
     assert_eq!(test.controller.peer_connection_state(), PeerConnectionState::Failed);
-    assert!(test.events().contains(&Event::DtlsHandshakeError { mid, error: "bad certificate".to_owned() }));
+    let error = DtlsEngineError::Fingerprint;
+    assert!(test.events().contains(&Event::DtlsHandshakeError { mid, transport, component, error }));
 }
 
 fn ends(events: &[Event]) -> usize {
