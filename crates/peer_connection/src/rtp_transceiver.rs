@@ -155,6 +155,7 @@ impl RtpTransceiver {
     /// # Errors
     /// `InvalidStateError` on a closed connection.
     pub fn stop(&self) -> Result<(), RtcError> {
+        self.shared.lock().open()?;
         if self.stopped() {
             return Ok(());
         }

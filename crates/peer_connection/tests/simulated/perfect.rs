@@ -28,6 +28,8 @@ pub(crate) struct Agent {
     ignored_offer: bool,
     /// The next offer of the peer is rolled back once before it is answered.
     pub(crate) hesitate: bool,
+    /// Groups are taken out of what this side says.
+    pub(crate) unbundled: bool,
     pub(crate) channels: Vec<DataChannel>,
     pub(crate) offers_ignored: usize,
     /// Candidates of descriptions that did not come yet, or never will.
@@ -90,6 +92,7 @@ impl Agent {
             inbox,
             ignored_offer: false,
             hesitate: false,
+            unbundled: false,
             channels: Vec::new(),
             offers_ignored: 0,
             early: Vec::new(),
@@ -131,7 +134,12 @@ impl Agent {
 
     async fn describe(&mut self) -> Result<(), String> {
         self.pc.set_local_description(None).await.map_err(|error| format!("local: {error}"))?;
-        let _ = self.outbox.send(Message::Description(self.pc.local_description().ok_or("no description")?));
+        let mut description = self.pc.local_description().ok_or("no description")?;
+        if self.unbundled {
+            let lines = description.sdp.split_inclusive('\n').filter(|line| !line.starts_with("a=group:"));
+            description.sdp = lines.collect();
+        }
+        let _ = self.outbox.send(Message::Description(description));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use peerstack_base::Random;
 use peerstack_peer_connection::{
     BundlePolicy, Configuration, DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage,
-    MediaStreamTrack, PeerConnection, PeerConnectionState, RtpPacket, RtpTransceiver,
+    IceServer, MediaStreamTrack, PeerConnection, PeerConnectionState, RtpPacket, RtpTransceiver,
     RtpTransceiverDirection, RtpTransceiverInit, SessionDescription, SignalingState, TrackKind,
 };
 use tokio::sync::mpsc;
@@ -29,7 +29,15 @@ enum Operation {
     SetDirection(u32, RtpTransceiverDirection),
     SetStreams(u32, u8),
     RestartIce,
-    AddChannel,
+    /// Another STUN server, which nobody is, or none: the next offer restarts ICE.
+    SetConfiguration(bool),
+    /// The codecs in another order.
+    PreferCodecs(u32, u8),
+    /// One header extension more, or less.
+    ToggleExtension(u32, u8),
+    AddChannel {
+        ordered: bool,
+    },
     /// Makes an offer and takes it back before it is sent.
     OfferAndRollBack,
     /// The next offer of the peer is set, rolled back and set again.
@@ -50,7 +58,7 @@ fn random_steps(random: &mut Random) -> Vec<Step> {
             let kind = if random.u32().is_multiple_of(2) { TrackKind::Audio } else { TrackKind::Video };
             let direction = RtpTransceiverDirection::new(random.u32() & 1 == 0, random.u32() & 1 == 0);
             let which = random.u32();
-            let operation = match random.u32() % 14 {
+            let operation = match random.u32() % 17 {
                 0..=2 => Operation::AddTrack(kind),
                 3 => Operation::AddTransceiver(kind, direction),
                 4 => Operation::RemoveTrack(which),
@@ -59,8 +67,11 @@ fn random_steps(random: &mut Random) -> Vec<Step> {
                 8 => Operation::SetDirection(which, direction),
                 9 => Operation::SetStreams(which, (which >> 8) as u8 % 3),
                 10 => Operation::RestartIce,
-                11 => Operation::AddChannel,
+                11 => Operation::AddChannel { ordered: which.is_multiple_of(2) },
                 12 => Operation::OfferAndRollBack,
+                13 => Operation::SetConfiguration(which.is_multiple_of(2)),
+                14 => Operation::PreferCodecs(which, (which >> 8) as u8),
+                15 => Operation::ToggleExtension(which, (which >> 8) as u8),
                 _ => Operation::Hesitate,
             };
             // Often both at once.
@@ -100,9 +111,35 @@ async fn perform(agent: &mut Agent, operation: Operation, made: &mut Vec<DataCha
             pc.restart_ice();
             Ok(())
         }
-        Operation::AddChannel => pc.create_data_channel("d", DataChannelInit::default()).map(|channel| {
-            made.push(channel);
+        Operation::SetConfiguration(with_server) => {
+            let servers = with_server.then(|| IceServer::new("stun:192.0.2.77:3478"));
+            pc.set_configuration(pc.configuration().with_ice_servers(servers))
+        }
+        Operation::PreferCodecs(which, by) => pick(&pc, which).map_or(Ok(()), |one| {
+            let mut codecs = pc.sender_capabilities(one.kind()).codecs;
+            let by = usize::from(by) % codecs.len().max(1);
+            codecs.rotate_left(by);
+            one.set_codec_preferences(codecs)
         }),
+        Operation::ToggleExtension(which, index) => pick(&pc, which).map_or(Ok(()), |one| {
+            let mut list = one.get_header_extensions_to_negotiate();
+            // The one that tells sections apart stays.
+            let mut others: Vec<_> = list.iter_mut().filter(|one| !one.uri.ends_with(":mid")).collect();
+            let index = usize::from(index) % others.len().max(1);
+            if let Some(extension) = others.get_mut(index) {
+                let offered = extension.direction != RtpTransceiverDirection::Inactive;
+                extension.direction = if offered {
+                    RtpTransceiverDirection::Inactive
+                } else {
+                    RtpTransceiverDirection::Sendrecv
+                };
+            }
+            one.set_header_extensions_to_negotiate(list)
+        }),
+        Operation::AddChannel { ordered } => {
+            let init = DataChannelInit { ordered, ..DataChannelInit::default() };
+            pc.create_data_channel("d", init).map(|channel| made.push(channel))
+        }
         Operation::OfferAndRollBack if pc.signaling_state() == SignalingState::Stable => {
             match pc.set_local_description(None).await {
                 Ok(()) => pc.set_local_description(SessionDescription::rollback()).await,
@@ -146,13 +183,17 @@ async fn run(seed: u64, steps: &[Step]) -> Result<usize, String> {
     let mut random = Random::from_seed(seed);
     let (lab, a, b) = two_hosts(seed, ms(10));
     let policies = [BundlePolicy::Balanced, BundlePolicy::MaxCompat, BundlePolicy::MaxBundle];
+    // Some signalling knows nothing of BUNDLE: then each section has a transport of its own, which it must be offered.
+    let unbundled = seed.is_multiple_of(5);
     let make = |host, seed, policy: u64| {
-        let configuration = Configuration::new().with_bundle_policy(policies[(policy % 3) as usize]);
+        let policy = if unbundled { BundlePolicy::MaxCompat } else { policies[(policy % 3) as usize] };
+        let configuration = Configuration::new().with_bundle_policy(policy);
         PeerConnection::with_dependencies(configuration, dependencies(&lab, host, seed)).unwrap()
     };
     let pcs = [make(&a, seed * 2, seed), make(&b, seed * 2 + 1, seed / 3)];
     let handles = pcs.clone();
-    let [first, second] = agents(pcs, (seed % 2) as usize, ms(200), &mut random);
+    let [mut first, mut second] = agents(pcs, (seed % 2) as usize, ms(200), &mut random);
+    (first.unbundled, second.unbundled) = (unbundled, unbundled);
     let ((to_first, first_steps), (to_second, second_steps)) =
         (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let conduct = async {
@@ -330,7 +371,11 @@ fn glare_settles() {
         for side in 0..2u64 {
             let both =
                 [0, 1].map(|side| Step { side, after: 0, operation: Operation::AddTrack(TrackKind::Audio) });
-            let again = [0, 1].map(|side| Step { side, after: 0, operation: Operation::AddChannel });
+            let again = [0, 1].map(|side| Step {
+                side,
+                after: 0,
+                operation: Operation::AddChannel { ordered: true },
+            });
             let steps: Vec<Step> =
                 both.into_iter().chain([Step { after: 3_000, ..again[0] }, again[1]]).collect();
             let seed = seed * 2 + side;

@@ -3,7 +3,8 @@
 use peerstack_netsim::{Host, Lab};
 use peerstack_peer_connection::{
     Configuration, DataChannelInit, IceCandidateInit, MediaStreamTrack, OfferOptions, PeerConnection,
-    RtcError, RtpTransceiverInit, SdpType, SessionDescription, SignalingState, TrackKind,
+    RtcError, RtpTransceiver, RtpTransceiverDirection, RtpTransceiverInit, SdpType, SessionDescription,
+    SignalingState, TrackKind,
 };
 
 use crate::harness::{dependencies, ms, pass, two_hosts};
@@ -32,9 +33,14 @@ fn created(sdp_type: SdpType) -> SessionDescription {
 }
 
 /// A connection in a state, and its peer.
-async fn reach(lab: &Lab, hosts: [&Host; 2], state: SignalingState) -> (PeerConnection, PeerConnection) {
+async fn reach(
+    lab: &Lab,
+    hosts: [&Host; 2],
+    state: SignalingState,
+) -> (PeerConnection, PeerConnection, RtpTransceiver) {
     use SignalingState as S;
     let (pc, peer) = (connection(lab, hosts[0], 1), connection(lab, hosts[1], 2));
+    let transceiver = pc.transceivers().remove(0);
     match state {
         S::Stable => {}
         S::HaveLocalOffer | S::HaveRemotePranswer => {
@@ -58,7 +64,7 @@ async fn reach(lab: &Lab, hosts: [&Host; 2], state: SignalingState) -> (PeerConn
     // Until gathering is over.
     pass(ms(500)).await;
     assert_eq!(pc.signaling_state(), state);
-    (pc, peer)
+    (pc, peer, transceiver)
 }
 
 /// What the peer would say.
@@ -87,8 +93,7 @@ async fn perform(
     lab: &Lab,
     host: &Host,
     operation: &str,
-    pc: &PeerConnection,
-    peer: &PeerConnection,
+    (pc, peer, transceiver): (&PeerConnection, &PeerConnection, &RtpTransceiver),
 ) -> Result<(), RtcError> {
     let sdp_type = [SdpType::Offer, SdpType::Pranswer, SdpType::Answer, SdpType::Rollback]
         .into_iter()
@@ -112,6 +117,17 @@ async fn perform(
             pc.add_transceiver(TrackKind::Video, RtpTransceiverInit::default()).map(drop)
         }
         ("create_data_channel", _) => pc.create_data_channel("d", DataChannelInit::default()).map(drop),
+        ("remove_track", _) => pc.remove_track(&transceiver.sender()),
+        ("set_direction", _) => transceiver.set_direction(RtpTransceiverDirection::Sendonly),
+        ("replace_track", _) => {
+            transceiver.sender().replace_track(Some(MediaStreamTrack::new(TrackKind::Audio)))
+        }
+        ("stop", _) => transceiver.stop(),
+        ("set_configuration", _) => pc.set_configuration(Configuration::new()),
+        ("close", _) => {
+            pc.close();
+            Ok(())
+        }
         ("restart_ice", _) => {
             pc.restart_ice();
             Ok(())
@@ -151,9 +167,9 @@ async fn every_operation_in_every_state_is_as_the_table_says() {
     for row in rows {
         let row = cells(row);
         for (state, wanted) in STATES.into_iter().zip(&row[1..]) {
-            let (pc, peer) = reach(&lab, [&a, &b], state).await;
+            let (pc, peer, transceiver) = reach(&lab, [&a, &b], state).await;
             let before = visible(&pc);
-            let result = perform(&lab, &b, &row[0], &pc, &peer).await;
+            let result = perform(&lab, &b, &row[0], (&pc, &peer, &transceiver)).await;
             let got = match &result {
                 Err(error) => {
                     assert!(error.message.len() > 10, "{error}");
@@ -170,5 +186,5 @@ async fn every_operation_in_every_state_is_as_the_table_says() {
             pairs += 1;
         }
     }
-    assert_eq!(pairs, 16 * 6);
+    assert_eq!(pairs, 22 * 6);
 }
