@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use peerstack_base::Random;
 use peerstack_peer_connection::{
     BundlePolicy, Configuration, DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage,
-    IceServer, MediaStreamTrack, PeerConnection, PeerConnectionState, RtpPacket, RtpTransceiver,
-    RtpTransceiverDirection, RtpTransceiverInit, SessionDescription, SignalingState, TrackKind,
+    IceServer, MediaStreamTrack, PeerConnection, PeerConnectionState, RtcpMuxPolicy, RtpPacket,
+    RtpTransceiver, RtpTransceiverDirection, RtpTransceiverInit, SessionDescription, SignalingState,
+    TrackKind,
 };
 use tokio::sync::mpsc;
 
@@ -186,8 +187,10 @@ async fn run(seed: u64, steps: &[Step]) -> Result<usize, String> {
     // Some signalling knows nothing of BUNDLE: then each section has a transport of its own, which it must be offered.
     let unbundled = seed.is_multiple_of(5);
     let make = |host, seed, policy: u64| {
-        let policy = if unbundled { BundlePolicy::MaxCompat } else { policies[(policy % 3) as usize] };
-        let configuration = Configuration::new().with_bundle_policy(policy);
+        let bundle = if unbundled { BundlePolicy::MaxCompat } else { policies[(policy % 3) as usize] };
+        // Whether RTCP's own transports come and go with the descriptions.
+        let mux = [RtcpMuxPolicy::Require, RtcpMuxPolicy::Negotiate][(policy / 3 % 2) as usize];
+        let configuration = Configuration::new().with_bundle_policy(bundle).with_rtcp_mux_policy(mux);
         PeerConnection::with_dependencies(configuration, dependencies(&lab, host, seed)).unwrap()
     };
     let pcs = [make(&a, seed * 2, seed), make(&b, seed * 2 + 1, seed / 3)];
