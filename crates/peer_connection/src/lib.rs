@@ -7,6 +7,9 @@
 mod certificate;
 mod configuration;
 mod data_channel;
+mod data_channel_event;
+mod data_channel_init;
+mod data_channel_shared;
 mod dropping_queue;
 mod dtls_transport;
 mod held_bytes;
@@ -40,9 +43,9 @@ pub use configuration::{
     IceTransportPolicy, NatOneToOne, NatOneToOneError, NatOneToOneMode, PeerConnectionDependencies,
     RtcpMuxPolicy, RtpProtection, Settings, SrtpEngineKind, TcpCandidatePolicy, UdpMux,
 };
-pub use data_channel::{
-    DataChannel, DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelState, PriorityType,
-};
+pub use data_channel::DataChannel;
+pub use data_channel_event::{DataChannelEvent, DataChannelMessage, DataChannelState};
+pub use data_channel_init::{DataChannelInit, PriorityType};
 pub use dtls_transport::DtlsTransport;
 pub use ice_transport::{IceParameters, IceTransport};
 pub use media_engine::{MediaEngine, RtpCapabilities, RtpHeaderExtensionCapability};

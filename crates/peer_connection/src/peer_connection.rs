@@ -10,7 +10,8 @@ use peerstack_p2p::CandidatePair;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::configuration::{self, Configuration, PeerConnectionDependencies};
-use crate::data_channel::{DataChannel, DataChannelInit};
+use crate::data_channel::DataChannel;
+use crate::data_channel_init::DataChannelInit;
 use crate::media_engine::RtpCapabilities;
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
 use crate::network_task::ConnectionCommand;

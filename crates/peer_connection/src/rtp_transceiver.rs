@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::dtls_transport::DtlsTransport;
 use crate::media_engine::{self, RtpHeaderExtensionCapability, codec_match};
 use crate::media_stream_track::{MediaStreamTrack, TrackKind, uuid};
-use crate::network_task::ConnectionCommand;
+use crate::network_task::{ConnectionCommand, TransceiverId};
 use crate::rtp_packet::{RtcpFeedback, RtpPacket, RtpSource};
 use crate::rtp_parameters::{
     RtcpParameters, RtpEncodingParameters, RtpReceiveParameters, RtpSendParameters, checked_parameters,
@@ -22,10 +22,6 @@ use crate::send_encodings::SendEncoding;
 use crate::shared::{Shared, Transceiver, removed};
 use crate::stats::{Selector, StatsReport, collect};
 use crate::{IceComponent, RtcError, RtpTransceiverDirection};
-
-/// Names a transceiver of one connection, in order of creation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TransceiverId(pub(crate) u32);
 
 /// How a transceiver is made (`RTCRtpTransceiverInit`, webrtc-pc section 5.1).
 #[derive(Debug, Clone, PartialEq)]

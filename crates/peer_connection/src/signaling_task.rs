@@ -5,22 +5,15 @@
 use std::sync::Arc;
 
 use peerstack_base::Random;
-use peerstack_dtls::DtlsTransportState;
-use peerstack_jsep::{IceComponent, TransportId};
-use peerstack_p2p::{Candidate, CandidateErrorEvent, IceRole};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::data_channel::{DataChannel, DataChannelEvent, DataChannelShared};
-use crate::media_stream_track::MediaStreamTrack;
-use crate::network_task::ConnectionCommand;
+use crate::data_channel::DataChannel;
+use crate::network_task::{ConnectionCommand, NetworkEvent};
 use crate::peer_connection_event::{IceCandidateErrorEvent, UnsignaledTrackEvent};
 use crate::sdp_offer_answer::{self, SdpOfferAnswerHandler};
 use crate::shared::Shared;
-use crate::transport_views::{self, IceChange, SctpView};
-use crate::{
-    IceCandidateInit, IceConnectionState, IceGatheringState, OfferOptions, PeerConnectionEvent,
-    PeerConnectionState, RtcError, SessionDescription,
-};
+use crate::transport_views;
+use crate::{IceCandidateInit, OfferOptions, PeerConnectionEvent, RtcError, SessionDescription};
 
 /// Events that may wait for the application before it is told of no more data channels: twice as many as there can be
 /// at a time, as those that a peer closes again wait too.
@@ -48,56 +41,6 @@ pub(crate) enum SignalingCommand {
     Wake,
     /// The state is closed already: free everything and end.
     Close,
-}
-
-/// What the network task tells.
-#[derive(Debug)]
-pub(crate) enum NetworkEvent {
-    IceConnectionState(IceConnectionState),
-    ConnectionState(PeerConnectionState),
-    GatheringState(IceGatheringState),
-    /// Local candidates of the transport that carries this section.
-    Candidates {
-        transport: TransportId,
-        mid: String,
-        candidates: Vec<Candidate>,
-    },
-    CandidateError(CandidateErrorEvent),
-    /// All candidates of this section, in its generation, are gathered.
-    EndOfCandidates(String),
-    /// Local candidates are gone.
-    CandidatesRemoved {
-        mid: String,
-        candidates: Vec<Candidate>,
-    },
-    IceTransport {
-        transport: TransportId,
-        component: IceComponent,
-        role: IceRole,
-        change: IceChange,
-    },
-    DtlsTransport {
-        transport: TransportId,
-        component: IceComponent,
-        state: DtlsTransportState,
-        /// The peer's, in DER, if it is known.
-        certificate: Option<Vec<u8>>,
-    },
-    SctpTransport(SctpView),
-    DtlsTransportError {
-        transport: TransportId,
-        component: IceComponent,
-        error: RtcError,
-    },
-    DataChannel {
-        channel: Arc<DataChannelShared>,
-        events: mpsc::UnboundedReceiver<DataChannelEvent>,
-    },
-    UnsignaledTrack {
-        ssrc: u32,
-        payload_type: u8,
-        track: MediaStreamTrack,
-    },
 }
 
 /// The task's own.

@@ -14,17 +14,16 @@ use peerstack_rtp_transport::SrtpBackendKind;
 use peerstack_sctp::{MAX_PEER_NAME_BYTES, MAX_SCTP_STREAMS};
 use tokio::sync::{mpsc, oneshot};
 
+use super::network_event::NetworkEvent;
 use super::shared_socket_factory::SharedSocketFactory;
 use crate::configuration::{BundlePolicy, Configuration, IceTransportPolicy, RtcpMuxPolicy, Settings};
-use crate::data_channel::{
-    DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState,
-};
+use crate::data_channel_event::{DataChannelEvent, DataChannelMessage, DataChannelState};
+use crate::data_channel_init::DataChannelInit;
+use crate::data_channel_shared::DataChannelShared;
 use crate::dropping_queue::DroppingQueue;
 use crate::held_bytes::{Held, HeldBytes};
 use crate::media_stream_track::MediaStreamTrack;
 use crate::rtp_packet::{RtcpFeedback, RtcpPacket, RtpPacket, RtpSource};
-use crate::rtp_transceiver::TransceiverId;
-use crate::signaling_task::NetworkEvent;
 use crate::stats::NetworkSnapshot;
 use crate::transport_views::TransportsView;
 use crate::unread_gate::UnreadGate;
@@ -49,6 +48,10 @@ pub(crate) struct ConnectionId(pub(crate) u64);
 /// Names a data channel of one connection, whatever its stream id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ChannelKey(pub(crate) u32);
+
+/// Names a transceiver of one connection, in order of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TransceiverId(pub(crate) u32);
 
 /// Transport descriptions by mid.
 pub(crate) type Transports = BTreeMap<String, TransportDescription>;

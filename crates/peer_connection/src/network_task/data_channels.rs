@@ -13,11 +13,11 @@ use peerstack_sctp::{
 use tokio::sync::mpsc;
 
 use super::commands::{ChannelKey, HandleShared, MAX_UNREAD_OF_ALL};
+use super::network_event::NetworkEvent;
 use crate::configuration::Settings;
-use crate::data_channel::{
-    DataChannelEvent, DataChannelInit, DataChannelMessage, DataChannelShared, DataChannelState, PriorityType,
-};
-use crate::signaling_task::NetworkEvent;
+use crate::data_channel_event::{DataChannelEvent, DataChannelMessage, DataChannelState};
+use crate::data_channel_init::{DataChannelInit, PriorityType};
+use crate::data_channel_shared::DataChannelShared;
 use crate::stats::PeerConnectionStats;
 use crate::{RtcError, RtcErrorDetail};
 

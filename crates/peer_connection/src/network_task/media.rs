@@ -25,8 +25,8 @@ use self::sources::{Heard, Sources};
 use super::commands::{MediaSection, SectionEncoding};
 use super::rtcp::{Incoming, Rtcp, SectionStreams, Source};
 use crate::media_stream_track::{MediaStreamTrack, TrackKind};
+use crate::network_task::TransceiverId;
 use crate::rtp_packet::{RtpHeaderExtension, RtpPacket};
-use crate::rtp_transceiver::TransceiverId;
 
 /// SSRCs that no section claims and that surface as tracks of their own; a peer that makes up more gains
 /// nothing.

@@ -8,6 +8,7 @@ mod commands;
 mod connection;
 mod data_channels;
 mod media;
+mod network_event;
 mod rtcp;
 mod shared_socket_factory;
 mod sockets;
@@ -32,10 +33,11 @@ use tokio::task::JoinSet;
 
 pub(crate) use self::commands::{
     ChannelKey, ConnectionCommand, ConnectionConfig, MediaSection, NetworkHandle, NetworkTaskHandle,
-    SectionEncoding, Transports,
+    SectionEncoding, TransceiverId, Transports,
 };
 use self::commands::{ConnectionId, NetworkCommand};
 use self::connection::Connection;
+pub(crate) use self::network_event::NetworkEvent;
 use self::shared_socket_factory::SharedSocketFactory;
 use self::sockets::{FlushOutcome, Ready, ReadyQueue, SocketTable};
 use self::streams::StreamTable;

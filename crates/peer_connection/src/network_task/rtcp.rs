@@ -12,8 +12,8 @@ use peerstack_media::{
     KeyFrameRequest, MAX_STREAMS, MediaKind, RtcpConfig, RtcpEvent, RtcpReporter, RtpPacketInfo,
 };
 
+use crate::network_task::TransceiverId;
 use crate::rtp_packet::RtcpFeedback;
-use crate::rtp_transceiver::TransceiverId;
 
 /// What a section says of its streams.
 #[derive(Debug, Clone, PartialEq, Eq)]

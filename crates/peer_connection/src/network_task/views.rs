@@ -8,9 +8,9 @@ use peerstack_p2p::{IceServer, IceTransport, P2PTransportChannel};
 use peerstack_sctp::SctpTransportState;
 
 use super::connection::Connection;
+use super::network_event::NetworkEvent;
 use crate::configuration::IceTransportPolicy;
 use crate::ice_transport::IceParameters;
-use crate::signaling_task::NetworkEvent;
 use crate::transport_views::{IceChange, SctpView, TransportView, TransportsView};
 
 impl Connection {

@@ -10,10 +10,11 @@ use peerstack_jsep::{
 use super::layout::SectionOwner;
 use super::{Created, candidates, negotiation_needed};
 use crate::media_engine::{codec_match, in_direction};
+use crate::network_task::TransceiverId;
 use crate::network_task::{MediaSection, SectionEncoding};
 use crate::peer_connection_event::TrackEvent;
 use crate::rtp_parameters::MAX_ENCODINGS;
-use crate::rtp_transceiver::{RtpTransceiver, TransceiverId, distinct};
+use crate::rtp_transceiver::{RtpTransceiver, distinct};
 use crate::send_encodings::{self, SendEncoding, WantedLayer};
 use crate::shared::{Description, Shared, State, Transceiver};
 use crate::{PeerConnectionEvent, RtpTransceiverDirection, SdpType, TrackKind};

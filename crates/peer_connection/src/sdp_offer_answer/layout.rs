@@ -7,8 +7,8 @@ use peerstack_jsep::{
 
 use super::Created;
 use crate::configuration::Configuration;
+use crate::network_task::TransceiverId;
 use crate::network_task::Transports;
-use crate::rtp_transceiver::TransceiverId;
 use crate::shared::{Description, State, Transceiver};
 use crate::{RtcError, TrackKind, media_engine, send_encodings};
 

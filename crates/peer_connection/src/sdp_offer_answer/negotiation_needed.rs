@@ -4,7 +4,7 @@ use peerstack_jsep::{MediaKind, RtpMediaContentDescription};
 
 use super::apply;
 use crate::configuration::Settings;
-use crate::rtp_transceiver::TransceiverId;
+use crate::network_task::TransceiverId;
 use crate::shared::{Description, State, Transceiver};
 use crate::{
     IceConnectionState, PeerConnectionEvent, PeerConnectionState, RtpTransceiverDirection, SdpType,

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::as_word;
-use crate::data_channel::{DataChannelShared, DataChannelState};
+use crate::data_channel_event::DataChannelState;
+use crate::data_channel_shared::DataChannelShared;
 
 /// webrtc-stats, `RTCDataChannelStats`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]

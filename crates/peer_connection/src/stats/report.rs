@@ -14,7 +14,7 @@ use super::{
     RemoteOutboundRtpStats, TransportStats,
 };
 use crate::network_task::ConnectionCommand;
-use crate::rtp_transceiver::TransceiverId;
+use crate::network_task::TransceiverId;
 use crate::shared::{Shared, State};
 use crate::{MediaStreamTrack, PeerConnectionState, RtcError};
 

@@ -9,8 +9,8 @@ use bytes::{BufMut, BytesMut};
 use peerstack_rtp_transport::{RtpExtensionType, StreamId};
 
 use super::{Media, Section};
+use crate::network_task::TransceiverId;
 use crate::rtp_packet::RtpPacket;
-use crate::rtp_transceiver::TransceiverId;
 
 /// Streams of one section whose RID is remembered: a peer that makes up more gains nothing, their packets carry it or
 /// have none.

@@ -5,7 +5,7 @@ use peerstack_media::{self as media, RtcpReporter};
 
 use super::{Media, Section};
 use crate::media_stream_track::TrackKind;
-use crate::rtp_transceiver::TransceiverId;
+use crate::network_task::TransceiverId;
 use crate::stats::{
     InboundRtpStats, NetworkSnapshot, OutboundRtpStats, RemoteInboundRtpStats, RemoteOutboundRtpStats,
     StatsClock, codec_stats, kind_word, transport_id,
