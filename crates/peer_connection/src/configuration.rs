@@ -391,7 +391,7 @@ impl Default for PeerConnectionDependencies {
     }
 }
 
-/// Checks servers (webrtc-pc section 4.4.1.6's "set a configuration", steps on `iceServers`).
+/// Checks servers (webrtc-pc section 4.4.1.5's "set a configuration", steps on `iceServers`).
 pub(crate) fn parse_ice_servers(servers: &[IceServer]) -> Result<Vec<peerstack_p2p::IceServer>, RtcError> {
     servers.iter().map(parse_ice_server).collect()
 }
@@ -442,7 +442,7 @@ pub(crate) fn check_policies(configuration: &Configuration, shared_sockets: bool
     Ok(())
 }
 
-/// What `set_configuration` must leave as it is (webrtc-pc section 4.4.1.6, "set a configuration").
+/// What `set_configuration` must leave as it is (webrtc-pc section 4.4.1.5, "set a configuration").
 pub(crate) fn check_change(before: &Configuration, after: &Configuration) -> Result<(), RtcError> {
     let fixed = [
         ("bundle_policy", before.bundle_policy == after.bundle_policy),

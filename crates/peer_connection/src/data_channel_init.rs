@@ -2,7 +2,7 @@
 
 use crate::RtcError;
 
-/// `RTCPriorityType` (webrtc-priority section 4): how much of the path a channel gets while others have something to
+/// `RTCPriorityType` (webrtc-priority section 3.1): how much of the path a channel gets while others have something to
 /// send too. Each step is twice the one before (RFC 8831 section 6.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 #[doc(alias = "RTCPriorityType")]

@@ -34,7 +34,7 @@ use crate::{
 ///
 /// Events wait here until they are read. Candidates whose offer was taken back meanwhile, by a rollback or because one
 /// of the peer came first, are left out: a browser's application has seen those before the rollback, and the peer would
-/// refuse them (webrtc-pc section 4.4.1.6).
+/// refuse them (webrtc-pc section 4.4.2).
 #[derive(Debug)]
 pub struct PeerConnectionEvents {
     receiver: EventReceiver<PeerConnectionEvent>,

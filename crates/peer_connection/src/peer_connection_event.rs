@@ -1,4 +1,4 @@
-//! What a PeerConnection tells the application: one stream of one enum (webrtc-pc section 11.2's events).
+//! What a PeerConnection tells the application: one stream of one enum (webrtc-pc section 12's events).
 //! Each carries the state as of that event.
 
 use peerstack_dtls::DtlsTransportState;
@@ -68,7 +68,7 @@ pub struct IceCandidateErrorEvent {
     pub error_text: String,
 }
 
-/// A DTLS transport failed (`RTCErrorEvent`, webrtc-pc section 11.2).
+/// A DTLS transport failed (`RTCErrorEvent`, webrtc-pc section 11.3).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DtlsTransportErrorEvent {

@@ -44,7 +44,7 @@ impl RtcErrorKind {
     }
 }
 
-/// What went wrong where WebRTC has more to say than a name (`RTCErrorDetailType`, webrtc-pc section 11.3). The two
+/// What went wrong where WebRTC has more to say than a name (`RTCErrorDetailType`, webrtc-pc section 11.2). The two
 /// of hardware encoders do not apply: there are no encoders here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -105,7 +105,7 @@ impl RtcError {
         Self { kind, message: message.into(), detail: None }
     }
 
-    /// SDP that does not parse: an `RTCError`, whose name is `OperationError` (webrtc-pc section 4.4.1.5).
+    /// SDP that does not parse: an `RTCError`, whose name is `OperationError` (webrtc-pc section 4.4.1.4).
     pub(crate) fn sdp_syntax(message: impl Into<String>, line_number: usize) -> Self {
         let line_number = u32::try_from(line_number).unwrap_or(u32::MAX);
         let detail = Some(RtcErrorDetail::SdpSyntaxError { line_number });
@@ -156,7 +156,7 @@ impl RtcError {
 mod tests {
     use super::*;
 
-    /// webrtc-pc section 11.3, `RTCErrorDetailType`.
+    /// webrtc-pc section 11.2, `RTCErrorDetailType`.
     #[test]
     fn what_ends_dtls_has_a_detail() {
         let detail = |error: DtlsEngineError| {

@@ -38,7 +38,7 @@ pub struct RtpPacket {
     pub payload: Bytes,
 }
 
-/// A source that was heard (`RTCRtpContributingSource`, `RTCRtpSynchronizationSource`, webrtc-pc section 5.3.1).
+/// A source that was heard (`RTCRtpContributingSource`, `RTCRtpSynchronizationSource`, webrtc-pc section 5.3).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 #[doc(alias = "RTCRtpContributingSource")]

@@ -106,7 +106,7 @@ pub struct RtpHeaderExtensionParameters {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RtcpParameters {
-    /// Our canonical name (RFC 7022).
+    /// Our canonical name (RFC 7022); empty of a receiver.
     pub cname: String,
     /// Whether feedback may go alone (RFC 5506).
     pub reduced_size: bool,

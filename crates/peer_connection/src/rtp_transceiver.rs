@@ -134,10 +134,10 @@ impl RtpTransceiver {
     /// `InvalidStateError` on a closed connection or a stopped transceiver, `TypeError` for `Stopped`, which only
     /// [`stop`](Self::stop) makes it.
     pub fn set_direction(&self, direction: RtpTransceiverDirection) -> Result<(), RtcError> {
-        if direction == RtpTransceiverDirection::Stopped {
-            return Err(RtcError::type_error("a transceiver is stopped by stop(), not by a direction"));
-        }
         self.shared.update_transceiver(self.id, |transceiver| {
+            if direction == RtpTransceiverDirection::Stopped {
+                return Err(RtcError::type_error("a transceiver is stopped by stop(), not by a direction"));
+            }
             if transceiver.direction == direction {
                 return Ok(false);
             }
@@ -268,7 +268,7 @@ impl RtpSender {
         self.shared.with_transceiver(self.id, |transceiver| transceiver.sender_track.clone())
     }
 
-    /// The transport its packets take; `None` until a description gave its section one.
+    /// The transport its packets take; `None` until a local description, or an answer, gave its section one.
     pub fn transport(&self) -> Option<DtlsTransport> {
         transport_of(&self.shared, self.id, IceComponent::Rtp)
     }
@@ -474,9 +474,12 @@ impl RtpSender {
     }
 }
 
+/// A remote offer alone gives a section none: the answer may take another (webrtc-pc section 4.4.1.4).
 fn transport_of(shared: &Shared, id: TransceiverId, component: IceComponent) -> Option<DtlsTransport> {
     let state = shared.lock();
-    state.views.of_mid(state.transceiver(id)?.mid.as_deref()?, component)
+    let mid = state.transceiver(id)?.mid.as_deref()?;
+    state.local()?.parsed.content(mid)?;
+    state.views.of_mid(mid, component)
 }
 
 /// The encoding of this RID, if packets of it may be sent.
@@ -552,7 +555,7 @@ impl RtpReceiver {
         self.track.clone()
     }
 
-    /// The transport its packets take; `None` until a description gave its section one.
+    /// The transport its packets take; `None` until a local description, or an answer, gave its section one.
     pub fn transport(&self) -> Option<DtlsTransport> {
         transport_of(&self.shared, self.id, IceComponent::Rtp)
     }
@@ -606,7 +609,8 @@ impl RtpReceiver {
         RtpReceiveParameters {
             codecs: transceiver.negotiated_codecs.clone(),
             header_extensions: extension_parameters(&transceiver.receive_extensions),
-            rtcp: RtcpParameters { cname: state.cname.clone(), reduced_size: transceiver.reduced_size },
+            // The name of whom it comes from is not a parameter of ours (webrtc-pc section 5.3).
+            rtcp: RtcpParameters { cname: String::new(), reduced_size: transceiver.reduced_size },
         }
     }
 

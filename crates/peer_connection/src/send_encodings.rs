@@ -1,4 +1,4 @@
-//! The encodings of a sender and what negotiation makes of them (webrtc-pc sections 4.4.1.5 and 5.2, RFC 8853 section
+//! The encodings of a sender and what negotiation makes of them (webrtc-pc sections 4.4.1.4 and 5.2, RFC 8853 section
 //! 5.3). Held by the state struct, changed by the signaling task; answers to the simulcast parts of libwebrtc's
 //! `pc/sdp_offer_answer.cc` and `pc/rtp_sender.cc`.
 

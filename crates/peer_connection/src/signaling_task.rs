@@ -180,7 +180,7 @@ impl SignalingTask {
                     state.events.emit(PeerConnectionEvent::IceCandidatesRemoved(told));
                 }
             }
-            // webrtc-pc section 4.4.1.2: the end of candidates is told before the state.
+            // webrtc-pc section 5.6: the end of candidates is told before the state.
             NetworkEvent::EndOfCandidates(mid) => {
                 if let Some(end) = sdp_offer_answer::end_of_candidates(state, &mid) {
                     state.events.emit(PeerConnectionEvent::IceCandidate(end));

@@ -1,5 +1,5 @@
 //! Keeps the views of transports: what the network task tells enters the slots, and the events follow, each change once
-//! and in order (webrtc-pc sections 5.5.2, 5.6.3 and 6.1.1.2). Owned by the signaling task, which holds the state's
+//! and in order (webrtc-pc sections 5.5, 5.6 and 6.1.1). Owned by the signaling task, which holds the state's
 //! lock. Answers to libwebrtc's `pc/dtls_transport.cc`, `ice_transport.cc`, `sctp_transport.cc` and to
 //! `TransportController::SetChangeObserver`.
 
@@ -75,7 +75,7 @@ impl TransportViews {
         self.sctp.clone()
     }
 
-    /// The connection is closed; nothing is told (webrtc-pc section 4.4.1.8).
+    /// The connection is closed; nothing is told (webrtc-pc section 4.4.2).
     pub(crate) fn close(&mut self) {
         for object in self.objects.values() {
             let mut slots = object.slots();

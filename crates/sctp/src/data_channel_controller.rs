@@ -102,7 +102,7 @@ impl DataChannelController {
     }
 
     /// The DTLS role is known, and with it which identifiers are ours: channels that wait get theirs, in the order
-    /// of their creation (W3C webrtc-pc section 4.4.1.5, the role of the SCTP transport).
+    /// of their creation (W3C webrtc-pc section 4.4.1.4, the role of the SCTP transport).
     pub(crate) fn set_role(&mut self, role: DtlsRole) {
         self.role = Some(role);
         for id in self.channels.keys().copied().collect::<Vec<_>>() {

@@ -1,7 +1,8 @@
 //! Each item of the public API says where it comes from.
 //!
 //! A type, a function and a constant that the public crate exports names its source: a section of a W3C specification
-//! (webrtc-stats by the dictionary, since its drafts renumber their sections), an RFC or a draft, or that it is not W3C's.
+//! (webrtc-pc by the numbers of its editor's draft, webrtc-stats by the dictionary, since its drafts renumber their
+//! sections), an RFC or a draft, or that it is not W3C's.
 //! A member (field, variant, method) has the source of its type, unless that is W3C's and no W3C interface or dictionary has
 //! a member of that name: then it names its own source, or says that it is not W3C's. A method that can fail says how.
 

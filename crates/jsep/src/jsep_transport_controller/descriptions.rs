@@ -78,7 +78,7 @@ impl Descriptions {
         }
     }
 
-    /// Whether this description may come now (W3C webrtc-pc section 4.4.1.5, reduced to what transports see).
+    /// Whether this description may come now (W3C webrtc-pc section 4.4.1.4, reduced to what transports see).
     fn check(&self, side: Side, sdp_type: SdpType) -> Result<(), JsepError> {
         let refuse = |reason| Err(JsepError::InvalidState { side: side.as_str(), sdp_type, reason });
         match (sdp_type, self.pending_offer) {

@@ -115,7 +115,7 @@ impl P2PTransportChannel {
         }
     }
 
-    /// An error of gathering as it may be shown (webrtc-pc section 4.8.2: no address that no candidate shows).
+    /// An error of gathering as it may be shown (webrtc-pc section 4.8.3: no address that no candidate shows).
     pub(super) fn shown_error(&self, mut error: CandidateErrorEvent) -> CandidateErrorEvent {
         if self.allocator.config.mdns_host_candidates {
             error.address.clear();

@@ -140,7 +140,7 @@ impl Connection {
                 if let (Ok(()), Some(sections)) = (&result, media) {
                     self.configure_media(now, sections);
                 }
-                // webrtc-pc section 4.4.1.5: with the role come the ids of channels, before the promise is resolved.
+                // webrtc-pc section 4.4.1.4: with the role come the ids of channels, before the promise is resolved.
                 self.open_data_channels(now);
                 let _ = reply.send(result.map(|()| self.transports_view()));
             }

@@ -1,4 +1,4 @@
-//! What descriptions do to transceivers (webrtc-pc section 4.4.1.5, "set a session description").
+//! What descriptions do to transceivers (webrtc-pc section 4.4.1.4, "set a session description").
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) struct TrackChanges {
 }
 
 impl TrackChanges {
-    /// Tells the events: what is gone first (webrtc-pc section 4.4.1.5).
+    /// Tells the events: what is gone first (webrtc-pc section 4.4.1.4).
     pub(super) fn tell(self, state: &mut State, shared: &Arc<Shared>) {
         for (transceiver, streams) in self.removed {
             let event = PeerConnectionEvent::TrackRemoved(track_event(shared, &transceiver, streams));
@@ -217,7 +217,7 @@ fn stop(transceiver: &mut Transceiver) {
     transceiver.feedback.close();
 }
 
-/// webrtc-pc section 4.4.1.5: a track is told when the section starts to receive, again after it stopped to.
+/// webrtc-pc section 4.4.1.4: a track is told when the section starts to receive, again after it stopped to.
 fn update_track(
     transceiver: &mut Transceiver,
     content: &ContentInfo,
@@ -285,7 +285,7 @@ pub(super) fn restore_transceivers(state: &mut State, before: &[Transceiver]) ->
 }
 
 /// Lets go of transceivers that are over and whose section, if they ever had one, is refused (webrtc-pc section
-/// 4.4.1.5, at the end of an exchange). One without a section has nothing to wait for (O03).
+/// 4.4.1.4, at the end of an exchange). One without a section has nothing to wait for (O03).
 pub(super) fn forget_stopped(state: &mut State) {
     let State { transceivers, current_local, current_remote, .. } = state;
     let descriptions = [current_local.as_ref(), current_remote.as_ref()];
@@ -311,7 +311,7 @@ pub(super) fn current_sections(state: &State) -> Vec<MediaSection> {
 }
 
 /// O28: what an offer of ours would receive is listened to before its answer comes, which media may overtake; what was
-/// agreed before goes on (webrtc-pc section 4.4.1.5, `[[Receptive]]`).
+/// agreed before goes on (webrtc-pc section 4.4.1.4, `[[Receptive]]`).
 pub(super) fn receptive_sections(state: &State, offer: &Created) -> Vec<MediaSection> {
     let mut sections = current_sections(state);
     for (content, owner) in offer.parsed.contents.iter().zip(&offer.owners) {

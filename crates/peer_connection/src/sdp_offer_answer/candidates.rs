@@ -1,5 +1,5 @@
 //! Candidates in descriptions: what is gathered enters the local one, what is signalled the remote one
-//! (webrtc-pc sections 4.4.1.6 and 4.8).
+//! (webrtc-pc sections 4.4.2 and 4.8).
 
 use peerstack_jsep::{ContentInfo, SessionDescription as ParsedDescription};
 use peerstack_p2p::Candidate;
@@ -101,7 +101,7 @@ pub(crate) fn end_of_candidates(state: &mut State, mid: &str) -> Option<IceCandi
     end
 }
 
-/// `addIceCandidate` (webrtc-pc section 4.4.1.6): enters a candidate, or the end of candidates, into the remote
+/// `addIceCandidate` (webrtc-pc section 4.4.2): enters a candidate, or the end of candidates, into the remote
 /// descriptions it belongs to. Returns it with the sections whose transports are to be told.
 pub(super) fn add_ice_candidate(
     state: &mut State,

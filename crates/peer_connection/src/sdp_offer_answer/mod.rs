@@ -1,4 +1,4 @@
-//! Offer and answer (webrtc-pc sections 4.4.1.5 and 4.4.2, RFC 9429 section 5). Answers to libwebrtc's
+//! Offer and answer (webrtc-pc sections 4.4.1.4 and 4.4.2, RFC 9429 section 5). Answers to libwebrtc's
 //! `pc/sdp_offer_answer.cc`; owned by the signaling task, whose operations chain runs one of these at a time.
 
 mod apply;
@@ -33,7 +33,7 @@ pub(crate) fn to_text(description: &Description) -> SessionDescription {
     }
 }
 
-/// What `create_offer` or `create_answer` made last: only this may be set (webrtc-pc section 4.4.1.5).
+/// What `create_offer` or `create_answer` made last: only this may be set (webrtc-pc section 4.4.1.4).
 #[derive(Debug)]
 struct Created {
     text: String,
@@ -191,7 +191,7 @@ impl SdpOfferAnswerHandler {
             return self.rollback("remote").await;
         }
         let state = self.shared.lock().signaling_state;
-        // webrtc-pc section 4.4.1.5: a remote offer rolls a local one back.
+        // webrtc-pc section 4.4.1.4: a remote offer rolls a local one back.
         let glare = sdp_type == SdpType::Offer && state == SignalingState::HaveLocalOffer;
         let from = if glare { SignalingState::Stable } else { state };
         let next = signaling_table::after_remote(from, sdp_type)
@@ -352,7 +352,7 @@ fn wrong_set(side: &str, sdp_type: SdpType, state: SignalingState) -> RtcError {
     RtcError::invalid_state(format!("a {side} {sdp_type} cannot be set in signalling state {state}"))
 }
 
-/// What transports refuse is what a description says, but for the end of all (webrtc-pc section 4.4.1.5).
+/// What transports refuse is what a description says, but for the end of all (webrtc-pc section 4.4.1.4).
 fn from_jsep(error: JsepError) -> RtcError {
     match error {
         JsepError::Closed => RtcError::closed(),

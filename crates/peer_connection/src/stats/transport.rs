@@ -23,7 +23,8 @@ pub struct TransportStats {
     /// The mid that speaks for the transport; not W3C's.
     #[serde(skip)]
     pub mid: String,
-    /// The transport of RTCP, where that has its own; this one then counts RTP alone.
+    /// The transport of RTCP, where that has its own; this one then counts RTP alone. webrtc-stats had the member as
+    /// long as webrtc-pc had [`RtcpMuxPolicy::Negotiate`](crate::RtcpMuxPolicy).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtcp_transport_stats_id: Option<String>,
     /// Payload bytes sent over ICE; connectivity checks and the headers below left out.
@@ -36,7 +37,8 @@ pub struct TransportStats {
     pub packets_received: u64,
     /// W3C's word for the DTLS state.
     pub dtls_state: String,
-    /// Our DTLS role, `client` or `server`; `None` while unknown.
+    /// Our DTLS role, `client` or `server`, `unknown` before an answer told it; `None` where the configuration has no
+    /// DTLS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dtls_role: Option<String>,
     /// Version in four upper case hexadecimal digits: `FEFD` is DTLS 1.2, `FEFC` DTLS 1.3.
@@ -363,7 +365,10 @@ pub(crate) fn add_transport(
         packets_sent: sent.packets,
         packets_received: received.packets,
         dtls_state: word(&measured.dtls_state),
-        dtls_role: measured.dtls_role.map(|role| word(&role)),
+        dtls_role: match measured.dtls_role {
+            Some(role) => Some(word(&role)),
+            None => local_certificate.map(|_| "unknown".to_owned()),
+        },
         tls_version: measured.tls_version.map(tls_version),
         dtls_cipher: measured.dtls_cipher.clone(),
         srtp_cipher: measured.srtp_profile.map(|profile| profile.as_str().to_owned()),

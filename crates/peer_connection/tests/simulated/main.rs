@@ -23,6 +23,7 @@ mod samples;
 mod sdp_corpora;
 mod signaling_states;
 mod simulcast;
+mod specification;
 mod stats;
 mod stats_members;
 mod stats_streams;

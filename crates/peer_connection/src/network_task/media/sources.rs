@@ -1,4 +1,4 @@
-//! Who was heard in the last ten seconds (webrtc-pc section 5.3.1, `RTCRtpContributingSource`). On the network task;
+//! Who was heard in the last ten seconds (webrtc-pc section 5.3, `RTCRtpContributingSource`). On the network task;
 //! answers to libwebrtc's `modules/rtp_rtcp/source/source_tracker.cc`.
 
 use std::collections::BTreeMap;
