@@ -186,8 +186,8 @@ impl PeerConnection {
         self.chain(|reply| Operation::CreateAnswer { reply }).await
     }
 
-    /// Puts a local description in force and starts gathering. Without one, or with an empty text, makes the offer
-    /// or answer that is asked for. A rollback takes a local offer back.
+    /// Puts a local description in force and starts gathering. Without one, or with an empty text, it is the offer or
+    /// answer created last if that is still true, otherwise a new one. A rollback takes a local offer back.
     ///
     /// # Errors
     /// `InvalidStateError` if the signalling state does not allow it, `InvalidModificationError` for an offer or
@@ -200,8 +200,8 @@ impl PeerConnection {
         self.chain(|reply| Operation::SetLocalDescription { description, reply }).await
     }
 
-    /// Puts the peer's description in force. An offer that meets a pending one of ours takes that back first; a
-    /// rollback takes the peer's offer back.
+    /// Puts the peer's description in force. An offer that meets a pending one of ours takes that back first, also where
+    /// it is then refused; a rollback takes the peer's offer back.
     ///
     /// # Errors
     /// `InvalidStateError` if the signalling state does not allow it, `OperationError` with
@@ -276,9 +276,10 @@ impl PeerConnection {
                 id
             }
         };
+        let sender_id = state.sender_id_for(id, &track);
         if let Some(transceiver) = state.transceiver_mut(id) {
             transceiver.direction = RtpTransceiverDirection::new(true, transceiver.direction.receives());
-            transceiver.sender_id = track.id();
+            transceiver.sender_id = sender_id;
             transceiver.sender_track = Some(track);
             transceiver.sender_streams = distinct(streams);
             transceiver.used_by_add_track = true;
@@ -310,8 +311,8 @@ impl PeerConnection {
     /// Adds a transceiver for a kind of media, without a track to send yet.
     ///
     /// # Errors
-    /// `InvalidStateError` on a closed connection; for encodings `TypeError` where a RID is malformed, said twice or
-    /// missing, `RangeError` for a number that cannot be, `OperationError` for a codec that is not known.
+    /// `InvalidStateError` on a closed connection, `TypeError` for the direction `Stopped`; for encodings `TypeError`
+    /// where a RID is malformed, said twice or missing, `RangeError` for a number that cannot be, `OperationError` for a codec that is not known.
     pub fn add_transceiver(
         &self,
         kind: TrackKind,
@@ -341,15 +342,19 @@ impl PeerConnection {
         let shared = self.shared();
         let mut state = shared.lock();
         state.open()?;
+        if init.direction == RtpTransceiverDirection::Stopped {
+            return Err(RtcError::type_error("a transceiver is stopped by stop(), not made so"));
+        }
         let settings = &shared.configuration.settings;
         let known = |codec: &Codec| settings.media.knows(kind, codec);
         let encodings = checked_encodings(kind, init.send_encodings, known)?;
         let id = state.create_transceiver(kind, init.direction, settings);
         let encodings = state.new_encodings(encodings);
+        let sender_id = track.as_ref().map(|track| state.sender_id_for(id, track));
         if let Some(transceiver) = state.transceiver_mut(id) {
             transceiver.encodings = encodings;
-            if let Some(track) = &track {
-                transceiver.sender_id = track.id();
+            if let Some(sender_id) = sender_id {
+                transceiver.sender_id = sender_id;
             }
             transceiver.sender_track = track;
             transceiver.sender_streams = distinct(&init.streams);

@@ -97,7 +97,7 @@ pub enum PeerConnectionEvent {
     IceCandidatesRemoved(Vec<IceCandidateInit>),
     /// A server or address gave no candidate; gathering goes on.
     IceCandidateError(IceCandidateErrorEvent),
-    /// The signalling state changed.
+    /// The signalling state changed. As with the other states, `close` tells no event of it.
     SignalingStateChange(SignalingState),
     /// The ICE connection state changed.
     IceConnectionStateChange(IceConnectionState),

@@ -85,7 +85,8 @@ impl RtcErrorDetail {
     }
 }
 
-/// A failed call (`DOMException`, or `RTCError` of webrtc-pc section 11.1). It changed nothing.
+/// A failed call (`DOMException`, or `RTCError` of webrtc-pc section 11.1). It changed nothing, but for an offer of the
+/// peer that was refused: one of ours that it met is taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}: {message}", kind.as_str())]
 #[non_exhaustive]

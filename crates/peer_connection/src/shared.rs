@@ -210,6 +210,17 @@ impl State {
         self.transceivers.iter_mut().find(|transceiver| transceiver.mid.as_deref() == Some(mid))
     }
 
+    /// What `a=msid` is to call a track that a sender gets: by its id, or by another where a sender has that already,
+    /// as one track may be sent several times and no two sections may say the same (RFC 8830 section 2).
+    pub(crate) fn sender_id_for(&mut self, id: TransceiverId, track: &MediaStreamTrack) -> String {
+        let wanted = track.id();
+        let mut others = self.transceivers.iter().filter(|other| other.id != id);
+        match others.any(|other| other.sender_id == wanted) {
+            true => uuid(&mut self.random),
+            false => wanted,
+        }
+    }
+
     /// An SSRC that no encoding of the connection has.
     pub(crate) fn fresh_ssrc(&mut self) -> u32 {
         loop {

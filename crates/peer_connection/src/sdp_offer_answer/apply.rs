@@ -19,6 +19,9 @@ use crate::send_encodings::{self, SendEncoding, WantedLayer};
 use crate::shared::{Description, Shared, State, Transceiver};
 use crate::{PeerConnectionEvent, RtpTransceiverDirection, SdpType, TrackKind};
 
+/// What the stream of a peer is called that does not name its streams, as in libwebrtc.
+const DEFAULT_STREAM: &str = "default";
+
 pub(super) fn track_kind(kind: &MediaKind) -> Option<TrackKind> {
     match kind {
         MediaKind::Audio => Some(TrackKind::Audio),
@@ -227,7 +230,11 @@ fn update_track(
     let fired = transceiver.fired_direction.is_some_and(RtpTransceiverDirection::receives);
     if direction.receives() {
         let msids = content.description.as_rtp().map(|media| media.msids.as_slice()).unwrap_or_default();
-        let streams: Vec<String> = msids.iter().filter_map(|msid| msid.stream_id.clone()).collect();
+        let streams: Vec<String> = match msids {
+            // A peer that knows no `a=msid`: all its tracks are in one stream.
+            [] => vec![DEFAULT_STREAM.to_owned()],
+            msids => msids.iter().filter_map(|msid| msid.stream_id.clone()).collect(),
+        };
         transceiver.receiver_streams = distinct(&streams);
         if !fired {
             if let Some(id) = msids.iter().find_map(|msid| msid.track_id.clone()) {

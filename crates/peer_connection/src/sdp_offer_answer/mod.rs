@@ -11,7 +11,9 @@ mod signaling_table;
 use std::sync::Arc;
 
 use peerstack_base::Random;
-use peerstack_jsep::{JsepError, MediaSessionDescriptionFactory, SessionDescription as ParsedDescription};
+use peerstack_jsep::{
+    ContentInfo, JsepError, MediaSessionDescriptionFactory, SessionDescription as ParsedDescription,
+};
 use tokio::sync::oneshot;
 
 pub(crate) use self::candidates::{
@@ -48,6 +50,8 @@ pub(crate) struct SdpOfferAnswerHandler {
     factory: MediaSessionDescriptionFactory,
     last_offer: Option<Arc<Created>>,
     last_answer: Option<Arc<Created>>,
+    /// What was created last brings ICE credentials that no description has yet.
+    last_has_credentials: bool,
     /// What a rollback restores: the transceivers as they were in the last stable state.
     stable: Option<Vec<crate::shared::Transceiver>>,
 }
@@ -55,7 +59,14 @@ pub(crate) struct SdpOfferAnswerHandler {
 impl SdpOfferAnswerHandler {
     pub(crate) fn new(shared: Arc<Shared>, random: &mut Random) -> Self {
         let factory = MediaSessionDescriptionFactory::new(random);
-        Self { shared, factory, last_offer: None, last_answer: None, stable: None }
+        Self {
+            shared,
+            factory,
+            last_offer: None,
+            last_answer: None,
+            last_has_credentials: false,
+            stable: None,
+        }
     }
 
     /// Asks the network task and waits. Whoever closes the connection meanwhile ends the operation here, before it
@@ -87,6 +98,7 @@ impl SdpOfferAnswerHandler {
             }
             (layout::offer_sections(&state), options.ice_restart || state.offers_ice_restart())
         };
+        let new_credentials = restart || self.shared.lock().local().is_none();
         let mids = sections.iter().map(|section| section.mid.clone()).collect();
         let transports = self
             .ask(|reply| ConnectionCommand::OfferTransports { mids, ice_restart: restart, reply })
@@ -95,7 +107,26 @@ impl SdpOfferAnswerHandler {
             let state = self.shared.lock();
             layout::create_offer(&mut self.factory, &state, &self.shared.configuration, sections, transports)?
         };
+        self.last_has_credentials = new_credentials;
         Ok(Arc::clone(self.last_offer.insert(Arc::new(created))))
+    }
+
+    /// The description of this type that was created last, if it was not set yet and still says what would be said now
+    /// (webrtc-pc section 4.4.2, `setLocalDescription`): another would have other ICE credentials.
+    fn last_created(&mut self, is_offer: bool) -> Option<Arc<Created>> {
+        let last = if is_offer { &self.last_offer } else { &self.last_answer };
+        let last = last.clone().filter(|_| self.last_has_credentials)?;
+        let state = self.shared.lock();
+        let of = |content: &ContentInfo| (content.mid.clone(), content.transport.clone());
+        let transports = last.parsed.contents.iter().map(of).collect();
+        let (factory, configuration) = (&mut self.factory, &self.shared.configuration);
+        let again = if is_offer {
+            let sections = layout::offer_sections(&state);
+            layout::create_offer(factory, &state, configuration, sections, transports)
+        } else {
+            layout::create_answer(factory, &state, configuration, transports)
+        };
+        Some(last).filter(|last| again.is_ok_and(|again| again.text == last.text))
     }
 
     /// `createAnswer`.
@@ -118,6 +149,7 @@ impl SdpOfferAnswerHandler {
             let state = self.shared.lock();
             layout::create_answer(&mut self.factory, &state, &self.shared.configuration, transports)?
         };
+        self.last_has_credentials = true;
         Ok(Arc::clone(self.last_answer.insert(Arc::new(created))))
     }
 
@@ -162,9 +194,10 @@ impl SdpOfferAnswerHandler {
     async fn created(&mut self, description: &SessionDescription) -> Result<Arc<Created>, RtcError> {
         let is_offer = description.sdp_type == SdpType::Offer;
         if description.sdp.is_empty() {
-            return match is_offer {
-                true => self.make_offer(OfferOptions::default()).await,
-                false => self.make_answer().await,
+            return match self.last_created(is_offer) {
+                Some(last) => Ok(last),
+                None if is_offer => self.make_offer(OfferOptions::default()).await,
+                None => self.make_answer().await,
             };
         }
         let (last, what) = match is_offer {
@@ -196,6 +229,21 @@ impl SdpOfferAnswerHandler {
         let from = if glare { SignalingState::Stable } else { state };
         let next = signaling_table::after_remote(from, sdp_type)
             .ok_or_else(|| wrong_set("remote", sdp_type, state))?;
+        let result = self.apply_remote_description(description, glare, next).await;
+        if glare && result.is_err() && !self.shared.lock().closed {
+            // The rollback comes first and stands, whatever comes of the offer.
+            self.rollback("local").await?;
+        }
+        result
+    }
+
+    async fn apply_remote_description(
+        &mut self,
+        description: SessionDescription,
+        glare: bool,
+        next: SignalingState,
+    ) -> Result<(), RtcError> {
+        let sdp_type = description.sdp_type;
         let mut parsed = peerstack_jsep::webrtc_sdp::parse(&description.sdp).map_err(|error| {
             RtcError::sdp_syntax(format!("the {} {error}", sdp_type.as_str()), error.line_number)
         })?;
@@ -277,6 +325,7 @@ impl SdpOfferAnswerHandler {
         next: SignalingState,
         changes: apply::TrackChanges,
     ) {
+        self.last_has_credentials = false;
         state.set_signaling_state(next);
         if next == SignalingState::Stable {
             self.stable = None;

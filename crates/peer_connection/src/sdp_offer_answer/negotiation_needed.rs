@@ -88,7 +88,8 @@ pub(crate) fn close_state(state: &mut State) -> bool {
         return false;
     }
     state.closed = true;
-    state.set_signaling_state(SignalingState::Closed);
+    // webrtc-pc section 4.4.2, `close`: none of the three is told as an event.
+    state.signaling_state = SignalingState::Closed;
     state.ice_connection_state = IceConnectionState::Closed;
     state.connection_state = PeerConnectionState::Closed;
     state.views.close();

@@ -4,6 +4,7 @@
 
 mod data_channel_ids;
 mod data_channels;
+mod descriptions;
 mod dtls_restart;
 mod errors;
 mod harness;

@@ -211,14 +211,7 @@ async fn a_remote_offer_rolls_a_local_one_back() {
     b.set_local_description(None).await.unwrap();
     pass(ms(100)).await;
     let mut told = a.events();
-    let before = visible(&a);
     let good = b.local_description().unwrap();
-    for bad in
-        [good.sdp.replace("a=fingerprint", "a=x"), good.sdp.replace("a=group:BUNDLE 0", "a=group:BUNDLE 7")]
-    {
-        let error = a.set_remote_description(SessionDescription::offer(bad)).await.unwrap_err();
-        assert_eq!((error.kind, visible(&a) == before), (RtcErrorKind::InvalidAccessError, true), "{error}");
-    }
     a.set_remote_description(good).await.unwrap();
     assert!(a.pending_local_description().is_none());
     assert_eq!(mids(&a), [None, Some("0".to_owned())]);
