@@ -246,6 +246,9 @@ pub struct RtpLayer {
     pub payload_types: Vec<u8>,
     /// What else the peer restricts: `max-width`, `max-height`, `max-fps`, `max-br`, ...
     pub restrictions: BTreeMap<String, String>,
+    /// Whether the peer asked for it to be paused at first (`~`). Nothing is done about it: set its encoding inactive
+    /// ([`RtpSender::set_parameters`]) to comply.
+    pub paused: bool,
 }
 
 /// Sends one track (`RTCRtpSender`, webrtc-pc section 5.2).
@@ -340,6 +343,7 @@ impl RtpSender {
             active: encoding.parameters.active,
             payload_types: encoding.payload_types.clone(),
             restrictions: encoding.restrictions.clone(),
+            paused: encoding.paused,
         };
         self.shared.with_transceiver(self.id, |transceiver| transceiver.encodings.iter().map(layer).collect())
     }

@@ -22,6 +22,9 @@ pub(crate) struct SendEncoding {
     pub(crate) payload_types: Vec<u8>,
     /// The peer's other restrictions (`max-width`, `max-br`, ...).
     pub(crate) restrictions: BTreeMap<String, String>,
+    /// The peer asked for it to be paused at first (RFC 8853 section 5.1, `~`). It is the application that pauses:
+    /// descriptions neither change nor tell which encodings are active (webrtc-pc section 5.4.1).
+    pub(crate) paused: bool,
 }
 
 impl SendEncoding {
@@ -98,13 +101,13 @@ pub(crate) fn take_offered(
             SendEncoding {
                 parameters: RtpEncodingParameters {
                     rid: Some(layer.rid.clone()),
-                    active: first.parameters.active && !layer.paused,
                     ..first.parameters.clone()
                 },
                 ssrc,
                 rtx_ssrc,
                 payload_types: layer.payload_types.clone(),
                 restrictions: layer.restrictions.clone(),
+                paused: layer.paused,
             }
         })
         .collect();
@@ -115,8 +118,8 @@ pub(crate) fn take_offered(
     true
 }
 
-/// An answer says which of the layers there are go on (R11): those it does not name are gone, those it pauses (`~`)
-/// become inactive, and without simulcast the first is all that is left, without its RID.
+/// An answer says which of the layers there are go on (R11): those it does not name are gone, and without simulcast the
+/// first is all that is left, without its RID.
 pub(crate) fn narrow(encodings: &mut Vec<SendEncoding>, agreed: &[WantedLayer], peer_answers: bool) {
     if encodings.iter().all(|encoding| encoding.rid().is_none()) {
         return;
@@ -132,7 +135,7 @@ pub(crate) fn narrow(encodings: &mut Vec<SendEncoding>, agreed: &[WantedLayer], 
             continue;
         };
         if peer_answers {
-            encoding.parameters.active &= !layer.paused;
+            encoding.paused = layer.paused;
             encoding.payload_types.clone_from(&layer.payload_types);
             encoding.restrictions.clone_from(&layer.restrictions);
         }
@@ -143,6 +146,7 @@ pub(crate) fn narrow(encodings: &mut Vec<SendEncoding>, agreed: &[WantedLayer], 
         first.parameters.rid = None;
         first.payload_types.clear();
         first.restrictions.clear();
+        first.paused = false;
         encodings.push(first);
     }
 }
@@ -158,7 +162,7 @@ pub(crate) fn keep_received_layers(
     options.simulcast.recv.clone_from(&before.simulcast.recv);
 }
 
-/// The `a=rid` and `a=simulcast` of what a sender offers (R10); nothing if it has no RIDs.
+/// The `a=rid` and `a=simulcast` of what a sender offers (R10), whether it is active or not; nothing if it has no RIDs.
 pub(crate) fn describe(encodings: &[SendEncoding]) -> (Vec<RidDescription>, SimulcastDescription) {
     let named = || encodings.iter().filter_map(|encoding| Some((encoding, encoding.rid()?.to_owned())));
     let rids = named().map(|(_, rid)| RidDescription {
@@ -167,7 +171,6 @@ pub(crate) fn describe(encodings: &[SendEncoding]) -> (Vec<RidDescription>, Simu
         payload_types: Vec::new(),
         restrictions: BTreeMap::new(),
     });
-    let send =
-        named().map(|(encoding, rid)| vec![SimulcastLayer { rid, paused: !encoding.parameters.active }]);
+    let send = named().map(|(_, rid)| vec![SimulcastLayer { rid, paused: false }]);
     (rids.collect(), SimulcastDescription { send: send.collect(), recv: Vec::new() })
 }

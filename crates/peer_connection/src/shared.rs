@@ -255,6 +255,7 @@ impl State {
                 rtx_ssrc,
                 payload_types: Vec::new(),
                 restrictions: BTreeMap::new(),
+                paused: false,
             });
         }
         made

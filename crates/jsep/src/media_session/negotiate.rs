@@ -117,7 +117,10 @@ pub(super) fn simulcast(
         let streams = list.iter().map(|stream| stream.iter().filter(known).cloned().collect::<Vec<_>>());
         streams.filter(|stream| !stream.is_empty()).collect()
     };
-    let reversed = offered.simulcast.reversed();
+    let mut reversed = offered.simulcast.reversed();
+    // What we send is not said to be paused: without RTCP's means to resume it (RFC 7728) an answer may not say so (RFC
+    // 8853 section 5.3.2).
+    reversed.send.iter_mut().flatten().for_each(|layer| layer.paused = false);
     answer.simulcast = SimulcastDescription {
         send: keep(&reversed.send, RidDirection::Send),
         recv: keep(&reversed.recv, RidDirection::Recv),

@@ -138,30 +138,36 @@ async fn a_packet_names_its_layer() {
     assert_eq!(plain_track.recv().await.unwrap().rid, None);
 }
 
-/// R10: a layer that is not active is offered paused; one that the answer pauses becomes inactive, and is sent again
-/// once it is active.
+/// R10, webrtc-pc section 5.4.1: descriptions neither tell which layers are active nor change it. That the peer wants one paused
+/// is told, and the application decides.
 #[tokio::test(start_paused = true)]
 async fn layers_are_paused() {
     let (_lab, a, b) = two_peers(35, ms(5));
     let mut encodings = layers(&["q", "h", "f"]);
     encodings[1].active = false;
     let sender = sending(&a.pc, encodings).sender();
-    let pause = |sdp: &str| sdp.replace("a=simulcast:recv q;~h;f", "a=simulcast:recv q;h;~f");
+    let pause = |sdp: &str| sdp.replace("a=simulcast:recv q;h;f", "a=simulcast:recv q;h;~f");
     exchange(&a.pc, &b.pc, same, pause).await.unwrap();
     let offer = a.pc.local_description().unwrap().sdp;
-    assert_eq!(lines(&offer, "a=simulcast:"), ["a=simulcast:send q;~h;f"]);
-    let active: Vec<bool> =
-        sender.get_parameters().encodings.iter().map(|encoding| encoding.active).collect();
-    assert_eq!(active, [true, false, false]);
+    assert_eq!(lines(&offer, "a=simulcast:"), ["a=simulcast:send q;h;f"]);
+    let active = || -> Vec<bool> {
+        sender.get_parameters().encodings.iter().map(|encoding| encoding.active).collect()
+    };
+    assert_eq!(active(), [true, false, true]);
+    let paused: Vec<bool> = sender.layers().iter().map(|layer| layer.paused).collect();
+    assert_eq!(paused, [false, false, true]);
+    sender.send_rtp(video_packet(&sender, Some("f"), 1, "")).unwrap();
+    let mut parameters = sender.get_parameters();
+    parameters.encodings[2].active = false;
+    sender.set_parameters(parameters).unwrap();
     let refused = sender.send_rtp(video_packet(&sender, Some("f"), 1, "")).unwrap_err();
     assert_eq!(refused.kind, RtcErrorKind::InvalidStateError);
-    let mut parameters = sender.get_parameters();
-    parameters.encodings[2].active = true;
-    sender.set_parameters(parameters).unwrap();
-    sender.send_rtp(video_packet(&sender, Some("f"), 1, "")).unwrap();
-    // The next offer says so.
-    let offer = a.pc.create_offer(OfferOptions::default()).await.unwrap();
-    assert_eq!(lines(&offer.sdp, "a=simulcast:"), ["a=simulcast:send q;~h;f"]);
+    // The next exchange changes none of it, and the answer that no longer pauses is told.
+    exchange(&a.pc, &b.pc, same, same).await.unwrap();
+    let offer = a.pc.local_description().unwrap().sdp;
+    assert_eq!(lines(&offer, "a=simulcast:"), ["a=simulcast:send q;h;f"]);
+    assert_eq!(active(), [true, false, false]);
+    assert!(sender.layers().iter().all(|layer| !layer.paused));
 }
 
 /// R11: an answer keeps the layers it names, the first where it knows no simulcast; without the header extension that
@@ -237,11 +243,12 @@ async fn an_offer_to_receive_makes_encodings() {
     let expected = ["l", "m", "h"].map(|rid| Some(rid.to_owned()));
     assert_eq!(rids(&sender), expected);
     let told = sender.layers();
-    assert_eq!((told[0].active, told[1].active), (true, false));
+    assert!(told.iter().all(|layer| layer.active));
+    assert_eq!((told[0].paused, told[1].paused), (false, true));
     assert_eq!(told[1].restrictions["max-width"], "640");
     answering.set_direction(D::Sendonly).unwrap();
     let answer = b.pc.create_answer().await.unwrap();
-    assert_eq!(lines(&answer.sdp, "a=simulcast:"), ["a=simulcast:send l;~m;h"]);
+    assert_eq!(lines(&answer.sdp, "a=simulcast:"), ["a=simulcast:send l;m;h"]);
     assert_eq!(lines(&answer.sdp, "a=rid:").len(), 3);
     // A rollback takes them back.
     let before = b.pc.transceivers().len();
