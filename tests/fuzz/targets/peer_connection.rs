@@ -1,5 +1,5 @@
 //! Offers, answers and candidates against PeerConnection, in a world without a network: a call that fails changes
-//! nothing, an offer that is taken can be answered, nothing hangs.
+//! nothing but what glare took back, an offer that is taken can be answered, nothing hangs.
 
 #![no_main]
 
@@ -67,6 +67,17 @@ fn snapshot(peer: &PeerConnection) -> Snapshot {
     (peer.signaling_state(), local, remote, peer.transceivers().len())
 }
 
+/// A call that fails changes nothing, but that an offer of ours is taken back for one that is then refused
+/// (webrtc-pc section 4.4.1.4).
+fn after_refusal(before: Snapshot, was_offer: bool, peer: &PeerConnection) -> Snapshot {
+    match before {
+        (SignalingState::HaveLocalOffer, _, remote, count) if was_offer => {
+            (SignalingState::Stable, peer.current_local_description(), remote, count)
+        }
+        before => before,
+    }
+}
+
 async fn act(peer: &PeerConnection, action: u8, text: String) {
     match action % 10 {
         0..=4 => {
@@ -81,7 +92,7 @@ async fn act(peer: &PeerConnection, action: u8, text: String) {
                     answer(peer, action).await
                 }
                 Ok(()) => {}
-                Err(_) => assert_eq!(snapshot(peer), before, "a call that fails changes nothing"),
+                Err(_) => assert_eq!(snapshot(peer), after_refusal(before, action / 64 > 1, peer)),
             }
         }
         5 => {
