@@ -165,12 +165,13 @@ impl<F: JsepTransportFactory> JsepTransportController<F> {
         let (side, before) = if local_offers { ("our", local) } else { ("the peer's", remote) };
         // What uses one transport says one thing of it, be it in the tag of a group alone (RFC 9143 section 9.3).
         let id = id_of(&content.mid);
-        let mut sharing = offer.contents.iter().filter(|other| !other.rejected && id_of(&other.mid) == id);
+        let sharing = offer.contents.iter().filter(|other| !other.rejected && id_of(&other.mid) == id);
+        let mut told =
+            sharing.map(|content| &content.transport.fingerprints).filter(|told| !told.is_empty()).peekable();
+        // All that say something agree: which of them the answer's tag is, is not known yet.
         let restarts = !local_offers
-            && sharing.any(|content| {
-                let fingerprints = &content.transport.fingerprints;
-                !fingerprints.is_empty() && transport.announces_dtls_restart(fingerprints)
-            });
+            && told.peek().is_some()
+            && told.all(|fingerprints| transport.announces_dtls_restart(fingerprints));
         if said.sctp_port == before || restarts {
             return Ok(());
         }
